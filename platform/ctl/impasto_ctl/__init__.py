@@ -1,0 +1,1 @@
+"""impastoctl: starts, migrates and operates Impasto."""
