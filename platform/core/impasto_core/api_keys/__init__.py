@@ -1,0 +1,1 @@
+"""API keys: how a token is made, parsed and stored."""

@@ -1,0 +1,22 @@
+"""What a key may do. A scope is a resource and `read` or `write`; write does not include read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    JOBS_READ = "jobs:read"
+    JOBS_WRITE = "jobs:write"
+    IMAGES_READ = "images:read"
+    IMAGES_WRITE = "images:write"
+    UPLOADS_READ = "uploads:read"
+    UPLOADS_WRITE = "uploads:write"
+    MODELS_READ = "models:read"
+    API_KEYS_READ = "api_keys:read"
+    API_KEYS_WRITE = "api_keys:write"
+
+
+ALL_SCOPES = tuple(Scope)
+DEFAULT_SCOPES = tuple(scope for scope in Scope if not scope.startswith("api_keys:"))
+"""What a key gets where its maker says nothing: all but the power over keys."""

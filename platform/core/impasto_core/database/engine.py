@@ -1,0 +1,59 @@
+"""Sessions on PostgreSQL. A session is one transaction: it commits at the end of its block or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+_SET_ORGANIZATION = text("SELECT set_config('impasto.organization_id', :organization_id, true)")
+
+
+class Database:
+    """A connection pool of one role.
+
+    `url` may be a plain `postgresql://` URL. Statements over `statement_seconds` are cancelled by the server,
+    so that no request holds a connection for ever.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, statement_seconds: float = 30) -> None:
+        self.url = make_url(url).set(drivername="postgresql+asyncpg")
+        self.engine = create_async_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": 5,
+                "server_settings": {
+                    "application_name": "impasto",
+                    "statement_timeout": str(int(statement_seconds * 1000)),
+                },
+            },
+        )
+
+    @property
+    def asyncpg_dsn(self) -> str:
+        """The URL for asyncpg itself, for LISTEN connections outside the pool."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that belongs to no organization: the API role sees no tenant's rows in it."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def tenant(self, organization_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A transaction of one organization: the row-level security policies read the setting made here."""
+        async with self.session() as session:
+            await session.execute(_SET_ORGANIZATION, {"organization_id": str(organization_id)})
+            yield session
+
+    async def close(self) -> None:
+        await self.engine.dispose()

@@ -1,0 +1,27 @@
+"""Every table, imported in one place: what the migrations are compared with."""
+
+from sqlmodel import SQLModel
+
+from impasto_core.api_keys.tables import ApiKey
+from impasto_core.idempotency.tables import IdempotencyRecord
+from impasto_core.images.tables import Image
+from impasto_core.jobs.tables import Job, JobAttempt
+from impasto_core.models.tables import Model
+from impasto_core.organizations.tables import Membership, Organization, User
+from impasto_core.uploads.tables import Upload
+
+__all__ = [
+    "ApiKey",
+    "IdempotencyRecord",
+    "Image",
+    "Job",
+    "JobAttempt",
+    "Membership",
+    "Model",
+    "Organization",
+    "Upload",
+    "User",
+    "metadata",
+]
+
+metadata = SQLModel.metadata

@@ -1,0 +1,1 @@
+"""Idempotency records: the answer a key was given, kept for a day."""

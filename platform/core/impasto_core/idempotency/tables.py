@@ -1,0 +1,27 @@
+"""idempotency_records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlmodel import Field, SQLModel
+
+from impasto_core.database.columns import created_now, json_column, organization_key, timestamp
+
+
+class IdempotencyRecord(SQLModel, table=True):
+    """Written in the transaction that does the work: there is a record if, and only if, the work was done."""
+
+    __tablename__ = "idempotency_records"
+    __table_args__ = (Index("ix_idempotency_records_expires_at", "expires_at"),)
+
+    organization_id: UUID = organization_key(primary_key=True)
+    key: str = Field(max_length=255, primary_key=True)
+    fingerprint: bytes
+    status: int
+    body: dict[str, Any] = json_column()
+    created_at: datetime = created_now()
+    expires_at: datetime = timestamp()

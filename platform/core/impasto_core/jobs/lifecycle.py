@@ -1,0 +1,247 @@
+"""The life of a job, one function a transition.
+
+    queued -> running          claim: the next job of a pool, with a lease
+    running -> running         renew: the worker is alive
+    running -> succeeded       succeed
+    running -> failed          fail
+    running -> canceled        finish_cancel
+    running -> queued          give_back (the worker is told to stop), return_expired_leases (it is gone)
+    queued -> canceled         cancel; a running job is only asked to stop
+
+`jobs.attempt` is the fencing token: a claim increments it, and whatever a worker writes is accepted only with
+the token of the live lease. Leases live by the database's clock, so that no worker's clock matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import func, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_core.images.tables import Image
+from impasto_core.jobs.tables import AttemptOutcome, Job, JobAttempt, JobStatus
+
+MAX_LOST_ATTEMPTS = 3
+"""A job that loses this many workers is held to be what kills them."""
+
+RETRY_DELAY = timedelta(seconds=1)
+"""Pause after the first lost attempt; it doubles with each further one."""
+
+
+class JobError(BaseModel):
+    """Why a job failed, in words for its owner. `retryable`: the same request may succeed another time."""
+
+    code: str
+    message: str
+    node_id: str | None = None
+    node_type: str | None = None
+    retryable: bool = False
+
+
+class LeaseLost(Exception):
+    """The job has a newer attempt or has ended: this worker's results no longer count."""
+
+
+class JobNotFound(Exception):
+    """There is no such job in the organization."""
+
+
+class JobAlreadyFinished(Exception):
+    """The job has ended; its state cannot change any more."""
+
+
+class CancelAlreadyRequested(Exception):
+    """The running job has been asked to stop before."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job until it expires unrenewed. `token` is the fencing token."""
+
+    job_id: UUID
+    token: int
+
+
+async def claim(session: AsyncSession, *, pool: str, worker: str, lease_seconds: float) -> Job | None:
+    """Take the next job of the pool, or None. The caller's lease is `Lease(job.id, job.attempt)`."""
+    next_job = (
+        select(Job.id)
+        .where(Job.pool == pool, Job.status == JobStatus.QUEUED, col(Job.available_at) <= func.now())
+        .order_by(col(Job.id))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    job = await _update_one(
+        session,
+        col(Job.id) == next_job,
+        status=JobStatus.RUNNING,
+        attempt=col(Job.attempt) + 1,
+        worker=worker,
+        started_at=func.now(),
+        lease_expires_at=func.now() + timedelta(seconds=lease_seconds),
+    )
+    if job is None or job.started_at is None:
+        return None
+    session.add(
+        JobAttempt(
+            job_id=job.id,
+            number=job.attempt,
+            organization_id=job.organization_id,
+            worker=worker,
+            started_at=job.started_at,
+        )
+    )
+    return job
+
+
+async def renew(session: AsyncSession, lease: Lease, *, lease_seconds: float) -> None:
+    """Raises LeaseLost."""
+    await _update_leased(session, lease, lease_expires_at=func.now() + timedelta(seconds=lease_seconds))
+
+
+async def cancel_requested(session: AsyncSession, lease: Lease) -> bool:
+    """Whether the caller wants the job stopped. Raises LeaseLost."""
+    row = (
+        await session.exec(select(col(Job.cancel_requested_at).is_not(None)).where(*_is_live(lease)))
+    ).one_or_none()
+    if row is None:
+        raise LeaseLost
+    return row
+
+
+async def succeed(session: AsyncSession, lease: Lease, images: Sequence[Image]) -> Job:
+    """Raises LeaseLost, and then none of the images exists."""
+    job = await _end_attempt(session, lease, JobStatus.SUCCEEDED, AttemptOutcome.SUCCEEDED)
+    session.add_all(images)
+    return job
+
+
+async def fail(session: AsyncSession, lease: Lease, error: JobError) -> Job:
+    """Raises LeaseLost."""
+    return await _end_attempt(session, lease, JobStatus.FAILED, AttemptOutcome.FAILED, error)
+
+
+async def finish_cancel(session: AsyncSession, lease: Lease) -> Job:
+    """The worker has stopped a job that was asked to. Raises LeaseLost."""
+    return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.CANCELED)
+
+
+async def give_back(session: AsyncSession, lease: Lease) -> Job:
+    """Return the job to the queue, at once claimable, unless it was to be cancelled. Raises LeaseLost."""
+    canceling = await cancel_requested(session, lease)
+    status = JobStatus.CANCELED if canceling else JobStatus.QUEUED
+    return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED)
+
+
+async def return_expired_leases(session: AsyncSession, *, limit: int = 100) -> list[Job]:
+    """Take jobs from workers that have gone silent: back to the queue, or ended where that is due.
+
+    Returns the jobs in their new state.
+    """
+    expired = await session.exec(
+        select(Job)
+        .where(Job.status == JobStatus.RUNNING, col(Job.lease_expires_at) < func.now())
+        .order_by(col(Job.lease_expires_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [await _return_expired(session, job) for job in expired.all()]
+
+
+async def _return_expired(session: AsyncSession, job: Job) -> Job:
+    lease = Lease(job.id, job.attempt)
+    lost = await _count_lost(session, job.id) + 1
+    if job.cancel_requested_at is not None:
+        return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.LOST)
+    if lost >= MAX_LOST_ATTEMPTS:
+        error = JobError(
+            code="worker-lost",
+            message=f"{lost} workers stopped while they ran this job. It was not tried again.",
+        )
+        return await _end_attempt(session, lease, JobStatus.FAILED, AttemptOutcome.LOST, error)
+    delay = RETRY_DELAY * 2 ** (lost - 1)
+    return await _end_attempt(session, lease, JobStatus.QUEUED, AttemptOutcome.LOST, delay=delay)
+
+
+async def cancel(session: AsyncSession, job_id: UUID) -> Job:
+    """Cancel a queued job at once; ask the worker of a running one to stop.
+
+    Raises JobNotFound, JobAlreadyFinished, CancelAlreadyRequested.
+    """
+    found = await session.exec(select(Job).where(Job.id == job_id).with_for_update())
+    job = found.one_or_none()
+    if job is None:
+        raise JobNotFound
+    if JobStatus(job.status).is_final:
+        raise JobAlreadyFinished
+    if job.cancel_requested_at is not None:
+        raise CancelAlreadyRequested
+    changes: dict[str, Any] = {"cancel_requested_at": func.now()}
+    if job.status == JobStatus.QUEUED:
+        changes |= {"status": JobStatus.CANCELED, "finished_at": func.now()}
+    canceled = await _update_one(session, col(Job.id) == job_id, **changes)
+    assert canceled is not None, "the row is locked"  # noqa: S101
+    return canceled
+
+
+async def _count_lost(session: AsyncSession, job_id: UUID) -> int:
+    lost = select(func.count()).where(JobAttempt.job_id == job_id, JobAttempt.outcome == AttemptOutcome.LOST)
+    return (await session.exec(lost)).one()
+
+
+async def _end_attempt(
+    session: AsyncSession,
+    lease: Lease,
+    status: JobStatus,
+    outcome: AttemptOutcome,
+    error: JobError | None = None,
+    *,
+    delay: timedelta = timedelta(0),
+) -> Job:
+    """Close the live attempt and move the job to `status`: the only way out of `running`."""
+    changes: dict[str, Any] = {"status": status, "lease_expires_at": None, "worker": None}
+    if status.is_final:
+        changes |= {"finished_at": func.now(), "error": error.model_dump() if error else None}
+    else:
+        changes |= {"started_at": None, "available_at": func.now() + delay}
+    job = await _update_leased(session, lease, **changes)
+    await session.exec(
+        update(JobAttempt)
+        .where(col(JobAttempt.job_id) == lease.job_id, col(JobAttempt.number) == lease.token)
+        .values(outcome=outcome, finished_at=func.now(), error=error.model_dump() if error else None)
+    )
+    return job
+
+
+def _is_live(lease: Lease) -> tuple[Any, ...]:
+    return (
+        col(Job.id) == lease.job_id,
+        col(Job.attempt) == lease.token,
+        col(Job.status) == JobStatus.RUNNING,
+    )
+
+
+async def _update_leased(session: AsyncSession, lease: Lease, **changes: Any) -> Job:
+    job = await _update_one(session, *_is_live(lease), **changes)
+    if job is None:
+        raise LeaseLost
+    return job
+
+
+async def _update_one(session: AsyncSession, *conditions: Any, **changes: Any) -> Job | None:
+    statement = (
+        update(Job)
+        .where(*conditions)
+        .values(**changes)
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()

@@ -1,0 +1,109 @@
+"""jobs and job_attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index
+from sqlmodel import Field, SQLModel
+
+from impasto_core.database.columns import (
+    created_now,
+    json_column,
+    organization_key,
+    primary_key,
+    timestamp,
+)
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended. LOST: its lease ran out. RETURNED: its worker was told to stop."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    LOST = "lost"
+    RETURNED = "returned"
+
+
+class Job(SQLModel, table=True):
+    """A request for pictures. `attempt` counts claims and is the fencing token of the current lease.
+
+    `images_in` maps every image name the graph reads to the object that holds it. `error` is what the
+    caller sees: {code, message, node_id, node_type, retryable}.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'canceled')", name="status"),
+        CheckConstraint("(status = 'running') = (lease_expires_at IS NOT NULL)", name="leased_while_running"),
+        CheckConstraint(
+            "(status IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
+            name="finished_once",
+        ),
+        Index("ix_jobs_organization_id_id", "organization_id", "id"),
+        Index("ix_jobs_claim", "pool", "id", postgresql_where="status = 'queued'"),
+        Index("ix_jobs_lease", "lease_expires_at", postgresql_where="status = 'running'"),
+    )
+
+    id: UUID = primary_key()
+    organization_id: UUID = organization_key()
+    api_key_id: UUID | None = Field(default=None, foreign_key="api_keys.id", ondelete="SET NULL")
+    model_id: UUID = Field(foreign_key="models.id")
+    mode: str = Field(max_length=4)
+    pool: str = Field(max_length=63)
+    pipeline: str = Field(max_length=63)
+    input: dict[str, Any] = json_column()
+    graph: dict[str, Any] = json_column()
+    images_in: dict[str, str] = json_column(default_factory=dict)
+    user_metadata: dict[str, str] = json_column(
+        default_factory=dict, sa_column_kwargs={"name": "metadata"}
+    )  # SQLAlchemy keeps the attribute name `metadata` for itself
+
+    status: str = Field(default=JobStatus.QUEUED, max_length=16)
+    attempt: int = 0
+    worker: str | None = Field(default=None, max_length=200)
+    error: dict[str, Any] | None = json_column(default=None)
+
+    created_at: datetime = created_now()
+    available_at: datetime = created_now()
+    started_at: datetime | None = timestamp(default=None)
+    finished_at: datetime | None = timestamp(default=None)
+    lease_expires_at: datetime | None = timestamp(default=None)
+    cancel_requested_at: datetime | None = timestamp(default=None)
+
+
+class JobAttempt(SQLModel, table=True):
+    """One claim of a job by a worker. `outcome` is null while it runs."""
+
+    __tablename__ = "job_attempts"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('succeeded', 'failed', 'canceled', 'lost', 'returned')", name="outcome"),
+    )
+
+    job_id: UUID = Field(foreign_key="jobs.id", ondelete="CASCADE", primary_key=True)
+    number: int = Field(primary_key=True)
+    organization_id: UUID = organization_key(index=True)
+    worker: str = Field(max_length=200)
+    outcome: str | None = Field(default=None, max_length=16)
+    error: dict[str, Any] | None = json_column(default=None)
+    started_at: datetime = timestamp()
+    finished_at: datetime | None = timestamp(default=None)

@@ -1,0 +1,1 @@
+"""Organizations own everything; a person is a member of one with a role."""

@@ -1,0 +1,21 @@
+"""Making organizations."""
+
+from __future__ import annotations
+
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_core.organizations.tables import Organization
+
+
+async def find_organization(session: AsyncSession, slug: str) -> Organization | None:
+    """Needs the owner role."""
+    return (await session.exec(select(Organization).where(Organization.slug == slug))).one_or_none()
+
+
+async def create_organization(session: AsyncSession, *, slug: str, name: str) -> Organization:
+    """Needs the owner role. Raises sqlalchemy.exc.IntegrityError where the slug is taken."""
+    organization = Organization(slug=slug, name=name)
+    session.add(organization)
+    await session.flush()
+    return organization

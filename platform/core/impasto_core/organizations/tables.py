@@ -1,0 +1,48 @@
+"""organizations, users, memberships."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint
+from sqlmodel import Field, SQLModel
+
+from impasto_core.database.columns import created_now, organization_key, primary_key
+
+
+class MemberRole(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class Organization(SQLModel, table=True):
+    __tablename__ = "organizations"
+
+    id: UUID = primary_key()
+    name: str = Field(max_length=100)
+    slug: str = Field(max_length=63, unique=True)
+    created_at: datetime = created_now()
+
+
+class User(SQLModel, table=True):
+    """A person. Not a tenant's row: one person may be a member of several organizations."""
+
+    __tablename__ = "users"
+
+    id: UUID = primary_key()
+    email: str = Field(max_length=320, unique=True)
+    name: str = Field(max_length=100)
+    created_at: datetime = created_now()
+
+
+class Membership(SQLModel, table=True):
+    __tablename__ = "memberships"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'admin', 'member')", name="role"),)
+
+    organization_id: UUID = organization_key(primary_key=True)
+    user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", primary_key=True, index=True)
+    role: str = Field(default=MemberRole.MEMBER, max_length=16)
+    created_at: datetime = created_now()

@@ -1,0 +1,55 @@
+"""Wake-ups: the Dramatiq message that tells a pool's workers to look for a job.
+
+The message carries no job. A lost one is sent again by the sweeper, a doubled one finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from dramatiq import Broker, Message, Middleware
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import DramatiqError
+from redis.exceptions import RedisError
+
+from impasto_core.settings import Settings
+
+ACTOR = "run_next_job"
+
+
+class QueueUnavailable(Exception):
+    """The broker could not be reached. Nothing is lost: the sweeper wakes the workers later."""
+
+
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+    """The broker of this process. Those that only send need no middleware."""
+    return RedisBroker(  # type: ignore[no-untyped-call]
+        url=settings.redis_url.get_secret_value(),
+        namespace="impasto:queue",
+        middleware=list(middleware),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+    )
+
+
+class WakeUps:
+    """Sends wake-ups without blocking the event loop."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def send(self, pool: str, count: int = 1) -> None:
+        """Raises QueueUnavailable."""
+        await asyncio.to_thread(self._send, pool, count)
+
+    def _send(self, pool: str, count: int) -> None:
+        message: Message[None] = Message(
+            queue_name=pool, actor_name=ACTOR, args=(pool,), kwargs={}, options={}
+        )
+        try:
+            self._broker.declare_queue(pool)
+            for _ in range(count):
+                self._broker.enqueue(message.copy())
+        except (DramatiqError, RedisError) as error:
+            raise QueueUnavailable from error

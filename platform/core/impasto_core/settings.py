@@ -1,0 +1,77 @@
+"""Settings of every process, read from `IMPASTO_*` environment variables."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_PEPPER = "development-pepper-never-in-production"
+
+
+class Settings(BaseSettings):
+    """What a process needs to know of its surroundings.
+
+    Each process is given the database URL of its own role: the API that of `impasto_api`, workers and
+    sweeper that of `impasto_worker`, `impastoctl` that of the owner. No process holds another's password.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="IMPASTO_", extra="ignore")
+
+    environment: Literal["development", "production"] = "development"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    database_url: SecretStr = Field(description="PostgreSQL URL of this process's own role.")
+    database_pool_size: int = Field(default=10, ge=1)
+    redis_url: SecretStr = Field(description="Redis 7 or Valkey: wake-ups and event streams only.")
+
+    s3_endpoint_url: str | None = Field(default=None, description="None means Amazon S3.")
+    s3_public_endpoint_url: str | None = Field(
+        default=None, description="Endpoint that clients reach, where it differs from ours; signs URLs."
+    )
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "impasto"
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="None means the machine's own AWS identity."
+    )
+    s3_secret_access_key: SecretStr | None = None
+    download_url_seconds: int = Field(default=3600, ge=1, le=7 * 86400)
+    upload_url_seconds: int = Field(default=900, ge=1, le=86400)
+
+    api_key_pepper: SecretStr = Field(
+        default=SecretStr(DEVELOPMENT_PEPPER), description="Key of the HMAC under which API keys are stored."
+    )
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    max_body_bytes: int = 1_000_000
+    idempotency_hours: int = Field(default=24, ge=1)
+
+    default_model: str = Field(default="impasto-tiny", description="Slug used where a request names none.")
+
+    worker_pool: str = "default"
+    worker_device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")
+    worker_data_dir: Path = Field(default=Path(".impasto/worker"), description="Model cache and scratch.")
+    worker_ready_file: Path | None = Field(
+        default=None, description="Written once the runtime is warm; for supervisors and probes."
+    )
+    worker_grace_seconds: float = Field(
+        default=30, ge=0, description="After SIGTERM, time for the running job before it is given back."
+    )
+    lease_seconds: float = Field(default=30, gt=0)
+    job_time_limit_seconds: float = Field(default=600, gt=0)
+    sweep_seconds: float = Field(default=2, gt=0, description="Pause between two passes of the sweeper.")
+
+    @model_validator(mode="after")
+    def _production_has_its_own_secrets(self) -> Self:
+        if self.environment == "production" and self.api_key_pepper.get_secret_value() == DEVELOPMENT_PEPPER:
+            raise ValueError("IMPASTO_API_KEY_PEPPER must be set to a secret of its own in production")
+        return self
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

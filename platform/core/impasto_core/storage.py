@@ -1,0 +1,123 @@
+"""The object store: S3 and whatever speaks its protocol. Calls run in threads, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from impasto_core.settings import Settings
+
+
+class ObjectNotFound(Exception):
+    """There is no object under the key."""
+
+
+class StorageUnavailable(Exception):
+    """The object store did not answer, or refused us."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    size: int
+    content_type: str
+
+
+class ObjectStore:
+    """One bucket. Every method may raise StorageUnavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.s3_bucket
+        self._client = _client(settings, settings.s3_endpoint_url)
+        public = settings.s3_public_endpoint_url
+        # A signature covers the host, so URLs for others are signed for the host that they will ask.
+        self._signer = _client(settings, public) if public else self._client
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        await self._call("put_object", Key=key, Body=data, ContentType=content_type, ContentLength=len(data))
+
+    async def get(self, key: str) -> bytes:
+        """Raises ObjectNotFound."""
+        return await asyncio.to_thread(self._get, key)
+
+    def _get(self, key: str) -> bytes:
+        response = self._call_now("get_object", Key=key)
+        try:
+            body: bytes = response["Body"].read()
+        except (BotoCoreError, OSError) as error:
+            raise StorageUnavailable(str(error)) from error
+        return body
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Raises ObjectNotFound."""
+        response = await self._call("head_object", Key=key)
+        return ObjectInfo(response["ContentLength"], response.get("ContentType", ""))
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Absent keys are no error: a deletion that was cut short can be repeated."""
+        for key in keys:
+            await self._call("delete_object", Key=key)
+
+    async def check(self) -> None:
+        """Whether the bucket can be reached, for readiness."""
+        await self._call("head_bucket")
+
+    def download_url(self, key: str, seconds: int, *, filename: str | None = None) -> str:
+        """A URL from which anyone can get the object until it expires."""
+        parameters = {"Bucket": self._bucket, "Key": key}
+        if filename:
+            parameters["ResponseContentDisposition"] = f'inline; filename="{filename}"'
+        url: str = self._signer.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        return url
+
+    def upload_url(self, key: str, seconds: int, *, content_type: str, size: int) -> str:
+        """A URL to which exactly `size` bytes of `content_type` can be PUT until it expires."""
+        url: str = self._signer.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": key,
+                "ContentType": content_type,
+                "ContentLength": size,
+            },
+            ExpiresIn=seconds,
+        )
+        return url
+
+    async def _call(self, operation: str, **parameters: Any) -> Any:
+        return await asyncio.to_thread(self._call_now, operation, **parameters)
+
+    def _call_now(self, operation: str, **parameters: Any) -> Any:
+        try:
+            return getattr(self._client, operation)(Bucket=self._bucket, **parameters)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404", "NotFound"}:
+                raise ObjectNotFound(parameters.get("Key", self._bucket)) from error
+            raise StorageUnavailable(str(error)) from error
+        except BotoCoreError as error:
+            raise StorageUnavailable(str(error)) from error
+
+
+def _client(settings: Settings, endpoint_url: str | None) -> Any:
+    key_id, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=settings.s3_region,
+        aws_access_key_id=key_id.get_secret_value() if key_id else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=Config(
+            signature_version="s3v4",
+            # Path style wherever we name the endpoint: servers that are not Amazon rarely do host style.
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+            connect_timeout=3,
+            read_timeout=30,
+            retries={"max_attempts": 3, "mode": "standard"},
+            max_pool_connections=32,
+        ),
+    )
