@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ class InvalidInput(ValueError):
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=8)]
 
 
+def fit(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+    """The largest size of about the same shape, in multiples of 8, that has at most `max_pixels`."""
+    scale = min(1.0, math.sqrt(max_pixels / (width * height)), MAX_SIDE / max(width, height))
+
+    def side(length: int) -> int:
+        return max(MIN_SIDE, int(length * scale) // 8 * 8)
+
+    return side(width), side(height)
+
+
 class PipelineInput(BaseModel):
     """The fields of every pipeline. `resolve` fills in what the caller left open."""
 
@@ -82,10 +93,14 @@ class PipelineInput(BaseModel):
         default=1, ge=1, le=MAX_IMAGES, description="Number of images; their seeds are seed, seed + 1, ..."
     )
 
-    def resolve(self, model: Model) -> Self:
-        """The same input with model, size and seed settled. Raises InvalidInput beyond the model's limits."""
-        width = self.width or model.default_width
-        height = self.height or model.default_height
+    def resolve(self, model: Model, *, init_size: tuple[int, int] | None = None) -> Self:
+        """The same input with model, size and seed settled. Raises InvalidInput beyond the model's limits.
+
+        `init_size` is that of the picture to start from; where there is one, it is the default size.
+        """
+        natural = fit(*init_size, model.max_pixels) if init_size else None
+        width, height = natural or (model.default_width, model.default_height)
+        width, height = self.width or width, self.height or height
         if width * height > model.max_pixels:
             raise InvalidInput(
                 "width",

@@ -17,7 +17,8 @@ class ImageToImageInput(PipelineInput):
     init_image: str = Field(
         max_length=64,
         pattern="^(upl|img)_[0-9a-z]{26}$",
-        description="Id of an upload or of an earlier image. It is resized to width x height.",
+        description="Id of an upload or of an earlier image. It is resized to width x height;"
+        " where these are null, they are its own, made to fit the model.",
         examples=["upl_01jcp0f85v6zg8yq0gs8zfwdq4"],
     )
     strength: float = Field(
@@ -27,7 +28,7 @@ class ImageToImageInput(PipelineInput):
         description="From 0.05, nearly the picture as it was, to 1, nearly nothing left of it.",
     )
 
-    def resolve(self, model: Model) -> Self:
+    def resolve(self, model: Model, *, init_size: tuple[int, int] | None = None) -> Self:
         # InvokeAI cuts the first part of the schedule off; with no step left it has nothing to do.
         if self.steps * self.strength < 1:
             raise InvalidInput(
