@@ -33,7 +33,7 @@ API_GRANTS = {
     "jobs": "SELECT, INSERT, UPDATE (status, finished_at, cancel_requested_at)",
     "job_attempts": "SELECT",
     "images": "SELECT, UPDATE (deleted_at)",
-    "uploads": "SELECT, INSERT, UPDATE (status, width, height, sha256)",
+    "uploads": "SELECT, INSERT, UPDATE (status, width, height, sha256, expires_at)",
     "idempotency_records": "SELECT, INSERT, DELETE",
     "alembic_version": "SELECT",
 }

@@ -1,0 +1,1 @@
+"""API keys: make, look at, revoke, roll."""

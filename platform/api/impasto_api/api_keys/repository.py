@@ -1,0 +1,23 @@
+"""Queries on API keys. Row-level security confines them to the session's organization."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from impasto_core.api_keys.tables import ApiKey
+from sqlalchemy import update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+
+async def get(session: AsyncSession, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
+    query = select(ApiKey).where(ApiKey.id == key_id)
+    return (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+
+
+async def set_dates(session: AsyncSession, key: ApiKey, **dates: datetime | None) -> ApiKey:
+    """Change `revoked_at` or `expires_at`. Every API process is told when the transaction commits."""
+    await session.exec(update(ApiKey).where(col(ApiKey.id) == key.id).values(**dates))
+    await session.refresh(key)
+    return key

@@ -1,0 +1,48 @@
+"""The FastAPI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from impasto_core.clock import Clock, utc_now
+from impasto_core.settings import Settings, get_settings
+
+from impasto_api import health, openapi, problems
+from impasto_api.api_keys.endpoints import router as api_keys
+from impasto_api.images.endpoints import router as images
+from impasto_api.jobs.endpoints import router as jobs
+from impasto_api.models.endpoints import router as models
+from impasto_api.pipelines.endpoints import router as pipelines
+from impasto_api.request_ids import RequestIds
+from impasto_api.services import open_services
+from impasto_api.uploads.endpoints import router as uploads
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> FastAPI:
+    """The app, which opens its connections when it starts. Settings come from the environment by default."""
+    max_body_bytes = settings.max_body_bytes if settings else Settings.model_fields["max_body_bytes"].default
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings or get_settings(), clock) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Impasto",
+        summary="Image generation: a prompt in, a picture out.",
+        description=openapi.DESCRIPTION,
+        version=version("impasto-api"),
+        lifespan=lifespan,
+        max_body_size=max_body_bytes,
+        redirect_slashes=False,
+    )
+    for router in (jobs, images, uploads, models, pipelines, api_keys, health.router):
+        app.include_router(router)
+    app.add_middleware(RequestIds)
+    problems.install(app, max_body_bytes=max_body_bytes)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,57 @@
+"""Authentication as FastAPI dependencies. `Allowed(Scope.X)` is what an endpoint declares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.security.http import HTTPAuthorizationCredentials
+from impasto_core.api_keys.scopes import Scope
+
+from impasto_api.auth.keys import InvalidKey, Principal
+from impasto_api.problems import Forbidden, Unauthenticated
+from impasto_api.services import ServicesDep
+
+_bearer = HTTPBearer(
+    scheme_name="api_key",
+    bearerFormat="imp_live_... or imp_test_...",
+    description="An API key, made with `POST /v1/api-keys` or `impastoctl keys create`.",
+    auto_error=False,
+)
+
+
+async def authenticate(
+    services: ServicesDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Principal:
+    if credentials is None:
+        raise Unauthenticated("Send your API key in the header Authorization: Bearer imp_live_...")
+    try:
+        return await services.keys.authenticate(credentials.credentials)
+    except InvalidKey as error:
+        raise Unauthenticated(str(error)) from None
+
+
+async def authorize(
+    request: Request, principal: Annotated[Principal, Depends(authenticate)], wanted: SecurityScopes
+) -> Principal:
+    missing = sorted(set(wanted.scopes) - principal.scopes)
+    if missing:
+        raise Forbidden(f"The key lacks the scope {missing[0]}. Make one that has it.")
+    return principal
+
+
+def Allowed(scope: Scope) -> Any:  # noqa: N802  # reads as a type in `Annotated`
+    return Security(authorize, scopes=[scope.value])
+
+
+JobsReader = Annotated[Principal, Allowed(Scope.JOBS_READ)]
+JobsWriter = Annotated[Principal, Allowed(Scope.JOBS_WRITE)]
+ImagesReader = Annotated[Principal, Allowed(Scope.IMAGES_READ)]
+ImagesWriter = Annotated[Principal, Allowed(Scope.IMAGES_WRITE)]
+UploadsReader = Annotated[Principal, Allowed(Scope.UPLOADS_READ)]
+UploadsWriter = Annotated[Principal, Allowed(Scope.UPLOADS_WRITE)]
+ModelsReader = Annotated[Principal, Allowed(Scope.MODELS_READ)]
+ApiKeysReader = Annotated[Principal, Allowed(Scope.API_KEYS_READ)]
+ApiKeysWriter = Annotated[Principal, Allowed(Scope.API_KEYS_WRITE)]

@@ -1,0 +1,1 @@
+"""Images: what jobs made, with URLs that expire."""

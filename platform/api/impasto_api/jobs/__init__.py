@@ -1,0 +1,1 @@
+"""Jobs: the one way in."""

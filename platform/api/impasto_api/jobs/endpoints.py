@@ -1,0 +1,155 @@
+"""/v1/jobs"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse
+from impasto_core.ids import JobId, format_id
+from impasto_core.images.tables import Image
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.tables import Job, JobStatus
+from pydantic import AwareDatetime
+
+from impasto_api.auth.dependencies import JobsReader, JobsWriter
+from impasto_api.idempotency.key import IdempotencyKey, fingerprint
+from impasto_api.images import repository as images
+from impasto_api.jobs import repository, service, waiting
+from impasto_api.jobs.prefer import WaitSeconds
+from impasto_api.jobs.schemas import JobRequest, JobView
+from impasto_api.jobs.stream import FINAL_ID, resume_point, stream
+from impasto_api.pagination import Page, PageDep, make_page
+from impasto_api.services import ServicesDep
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_EXAMPLES = {
+    "text-to-image": {
+        "summary": "A picture of a prompt",
+        "value": {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}},
+    },
+    "image-to-image": {
+        "summary": "A picture painted anew",
+        "value": {
+            "pipeline": "image-to-image",
+            "input": {
+                "prompt": "a big red heart",
+                "init_image": "upl_01jcp0f85v6zg8yq0gs8zfwdq4",
+                "strength": 0.6,
+            },
+        },
+    },
+}
+
+
+@router.post(
+    "",
+    operation_id="jobs.create",
+    summary="Create a job",
+    status_code=202,
+    response_model=JobView,
+    responses={
+        200: {"model": JobView, "description": "The job ended within the time of `Prefer: wait`"},
+        202: {"description": "The job is queued or running"},
+    },
+)
+async def create_job(
+    request: Request,
+    services: ServicesDep,
+    principal: JobsWriter,
+    job_request: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
+    key: IdempotencyKey,
+    wait: WaitSeconds,
+) -> Response:
+    """Queue a picture to be painted.
+
+    With `Idempotency-Key` a retry cannot make a second job. With `Prefer: wait=N` the answer is 200 and holds
+    the finished job, if it ends in time.
+    """
+    answer = await service.create(
+        services, principal, job_request, key=key, fingerprint=fingerprint(request, job_request)
+    )
+    headers = {"Location": f"/v1/jobs/{format_id('job', answer.job_id)}"}
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if wait is None:
+        return JSONResponse(answer.body, status_code=202, headers=headers)
+    await waiting.wait(services, principal.organization_id, answer.job_id, wait)
+    job = await service.view(services, principal.organization_id, answer.job_id)
+    headers["Preference-Applied"] = f"wait={wait}"
+    return JSONResponse(
+        job.model_dump(mode="json"), status_code=200 if job.status.is_final else 202, headers=headers
+    )
+
+
+@router.get("", operation_id="jobs.list", summary="List jobs")
+async def list_jobs(
+    services: ServicesDep,
+    principal: JobsReader,
+    page: PageDep,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    pipeline: Annotated[str | None, Query(max_length=63, description="Only jobs of this pipeline.")] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Only later jobs.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Only earlier jobs.")] = None,
+) -> Page[JobView]:
+    query = repository.matching(
+        status=status, pipeline=pipeline, created_after=created_after, created_before=created_before
+    )
+    async with services.database.tenant(principal.organization_id) as session:
+        rows, next_cursor = await page.select(session, query, Job.id)
+        made: defaultdict[UUID, list[Image]] = defaultdict(list)
+        for image in await images.of_jobs(session, [job.id for job in rows if job.finished_at]):
+            made[image.job_id].append(image)
+    return make_page(rows, next_cursor, lambda job: JobView.of(job, made[job.id], services))
+
+
+@router.get("/{job_id}", operation_id="jobs.get", summary="Get a job")
+async def get_job(services: ServicesDep, principal: JobsReader, job_id: JobId) -> JobView:
+    return await service.view(services, principal.organization_id, job_id)
+
+
+@router.post("/{job_id}/cancel", operation_id="jobs.cancel", summary="Cancel a job")
+async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId) -> JobView:
+    """A queued job is canceled at once. A running one is told to stop and ends within moments."""
+    async with services.database.tenant(principal.organization_id) as session:
+        job = await lifecycle.cancel(session, job_id)
+    if job.status == JobStatus.CANCELED:
+        await service.announce_end(services, job)
+    return JobView.of(job, [], services)
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="jobs.events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"description": "Server-sent events, the last of which holds the finished job"},
+        204: {"description": "The final event was received before: there is nothing more"},
+    },
+)
+async def stream_events(
+    services: ServicesDep,
+    principal: JobsReader,
+    job_id: JobId,
+    last_event_id: Annotated[
+        str | None, Header(max_length=64, description="Go on after this event.", examples=["1-12"])
+    ] = None,
+) -> Response:
+    """Server-sent events: `queued`, `started`, `node`, `step`, `image`, and at last `succeeded`, `failed` or
+    `canceled` with the whole job.
+
+    Send the last id received as `Last-Event-ID` to go on without gap or repeat.
+    """
+    job = await service.view(services, principal.organization_id, job_id)
+    if last_event_id == FINAL_ID and job.status.is_final:
+        return Response(status_code=204)
+    after = resume_point(last_event_id)
+    return EventSourceResponse(
+        stream(services, principal.organization_id, job_id, after),
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,39 @@
+"""Queries on jobs. Row-level security confines them to the session's organization."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from impasto_core.jobs.tables import Job, JobStatus
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
+
+
+async def get(session: AsyncSession, job_id: UUID) -> Job | None:
+    return (await session.exec(select(Job).where(Job.id == job_id))).one_or_none()
+
+
+async def get_status(session: AsyncSession, job_id: UUID) -> JobStatus | None:
+    status = (await session.exec(select(Job.status).where(Job.id == job_id))).one_or_none()
+    return JobStatus(status) if status else None
+
+
+def matching(
+    *,
+    status: JobStatus | None,
+    pipeline: str | None,
+    created_after: datetime | None,
+    created_before: datetime | None,
+) -> SelectOfScalar[Job]:
+    query = select(Job)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if pipeline is not None:
+        query = query.where(Job.pipeline == pipeline)
+    if created_after is not None:
+        query = query.where(col(Job.created_at) > created_after)
+    if created_before is not None:
+        query = query.where(col(Job.created_at) < created_before)
+    return query

@@ -1,0 +1,108 @@
+"""Jobs as callers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from impasto_core.api_keys.tokens import Mode
+from impasto_core.ids import JobId
+from impasto_core.images.tables import Image
+from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.pipelines import ImageToImageInput, TextToImageInput
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from impasto_api.images.schemas import ImageView
+from impasto_api.services import Services
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=40)],
+        Annotated[str, StringConstraints(max_length=500)],
+    ],
+    Field(max_length=16, description="Your own notes on the job: up to 16 names and texts.", examples=[{}]),
+]
+
+
+class TextToImageRequest(BaseModel):
+    """Paint a picture of a prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: Literal["text-to-image"]
+    input: TextToImageInput
+    metadata: Metadata = {}
+
+
+class ImageToImageRequest(BaseModel):
+    """Paint a picture anew, guided by a prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: Literal["image-to-image"]
+    input: ImageToImageInput
+    metadata: Metadata = {}
+
+
+JobRequest = Annotated[TextToImageRequest | ImageToImageRequest, Field(discriminator="pipeline")]
+
+
+class JobView(BaseModel):
+    """A job. Once `status` is succeeded, failed or canceled it never changes again."""
+
+    id: JobId
+    object: Literal["job"] = "job"
+    status: JobStatus
+    pipeline: str
+    model: str = Field(examples=["impasto-tiny"])
+    input: dict[str, Any] = Field(description="As it runs: with defaults, size and seed filled in.")
+    metadata: dict[str, str]
+    mode: Mode
+    images: list[ImageView] = Field(description="In order; empty until the job has succeeded.")
+    error: JobError | None = Field(description="Why the job failed.")
+    attempt: int = Field(description="How many times a worker has begun it.")
+    cancel_requested: bool
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = Field(description="When the latest attempt began.")
+    finished_at: AwareDatetime | None
+    queued_seconds: float | None = Field(description="From creation to the latest start, or to the end.")
+    running_seconds: float | None = Field(description="From the latest start to the end.")
+
+    @classmethod
+    def of(cls, job: Job, images: Iterable[Image], services: Services) -> JobView:
+        waited_until = job.started_at or job.finished_at
+        return cls(
+            id=job.id,
+            status=JobStatus(job.status),
+            pipeline=job.pipeline,
+            model=job.input["model"],
+            input=job.input,
+            metadata=job.user_metadata,
+            mode=job.mode,
+            images=[ImageView.of(image, services) for image in images],
+            error=JobError.model_validate(job.error) if job.error else None,
+            attempt=job.attempt,
+            cancel_requested=job.cancel_requested_at is not None,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            queued_seconds=(waited_until - job.created_at).total_seconds() if waited_until else None,
+            running_seconds=(job.finished_at - job.started_at).total_seconds()
+            if job.finished_at and job.started_at
+            else None,
+        )
+
+
+class FinalEvent(BaseModel):
+    """The last event of every stream: the whole job in its final state."""
+
+    type: JobStatus
+    job: JobView
+
+
+class QueuedEvent(BaseModel):
+    """The first event of every stream."""
+
+    type: Literal["queued"] = "queued"
+    job_id: JobId

@@ -1,0 +1,52 @@
+"""GET /v1/jobs/{id}/events: a job's life as server-sent events (WHATWG HTML, section 9.2).
+
+Event ids are those of the job's stream, so that `Last-Event-ID` resumes exactly there. The first and the
+last event are made from PostgreSQL: every stream begins with `queued` and ends with the final state, whatever
+became of Redis in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from fastapi.sse import format_sse_event
+from impasto_core.jobs.events import FIRST
+from pydantic import BaseModel
+
+from impasto_api.jobs import service
+from impasto_api.jobs.schemas import FinalEvent, QueuedEvent
+from impasto_api.jobs.waiting import follow
+from impasto_api.problems import ValidationFailed
+from impasto_api.services import Services
+
+QUEUED_ID = "0-1"
+FINAL_ID = "final"
+
+
+def resume_point(last_event_id: str | None) -> str:
+    """Where to go on. Raises ValidationFailed for an id that no stream has."""
+    if not last_event_id:
+        return FIRST
+    if not re.fullmatch(r"\d{1,9}-\d{1,9}", last_event_id):
+        raise ValidationFailed.of("header", "Last-Event-ID", "invalid", "Send back the last id received.")
+    return last_event_id
+
+
+async def stream(services: Services, organization_id: UUID, job_id: UUID, after: str) -> AsyncIterator[bytes]:
+    if after == FIRST:
+        yield _encode(QUEUED_ID, "queued", QueuedEvent(job_id=job_id))
+        after = QUEUED_ID
+    async for entry in follow(services, organization_id, job_id, after):
+        if entry is None:
+            yield format_sse_event(comment="waiting")
+        else:
+            entry_id, event = entry
+            yield _encode(entry_id, event.type, event)
+    job = await service.view(services, organization_id, job_id)
+    yield _encode(FINAL_ID, job.status, FinalEvent(type=job.status, job=job))
+
+
+def _encode(event_id: str, name: str, data: BaseModel) -> bytes:
+    return format_sse_event(event=name, id=event_id, data_str=data.model_dump_json(exclude_none=True))

@@ -1,0 +1,66 @@
+"""Waiting for a job: woken by its event stream, sure by PostgreSQL.
+
+Redis may be slow, empty or gone. Then the database is asked every few seconds, and nothing is missed but
+progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
+from redis.exceptions import RedisError
+
+from impasto_api.jobs import repository
+from impasto_api.services import Services
+
+logger = logging.getLogger(__name__)
+
+_ASK_SECONDS = 2.0
+"""How long to trust a silent stream before asking PostgreSQL."""
+
+
+async def follow(
+    services: Services, organization_id: UUID, job_id: UUID, after: str
+) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+    """The job's events after an id, until the job has ended and no event is left.
+
+    Yields None every now and then while nothing happens, so that the caller can do something else.
+    """
+    reader = EventReader(services.redis, job_id)
+    ended = False
+    while True:
+        try:
+            entries = await reader.read(after, wait_seconds=None if ended else _ASK_SECONDS)
+        except RedisError:
+            logger.warning("event stream of job %s is away", job_id, exc_info=True)
+            entries = []
+            if not ended:
+                await asyncio.sleep(_ASK_SECONDS)
+        for entry_id, event in entries:
+            after = entry_id
+            if isinstance(event, Finished):
+                return
+            yield entry_id, event
+        if entries:
+            continue
+        if ended:
+            return
+        # One more look at the stream after the job has ended: what came between is not lost.
+        async with services.database.tenant(organization_id) as session:
+            status = await repository.get_status(session, job_id)
+        ended = status is None or status.is_final
+        if not ended:
+            yield None
+
+
+async def wait(services: Services, organization_id: UUID, job_id: UUID, seconds: float) -> None:
+    """Return when the job has ended or the time is up."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for _ in follow(services, organization_id, job_id, FIRST):
+                pass

@@ -1,0 +1,1 @@
+"""Models that jobs may name."""

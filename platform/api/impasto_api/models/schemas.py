@@ -1,0 +1,41 @@
+"""Models as callers see them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from impasto_core.models.tables import Model
+from pydantic import AwareDatetime, BaseModel, Field
+
+
+class ModelView(BaseModel):
+    """A model. Its id is what `input.model` takes."""
+
+    id: str = Field(examples=["impasto-tiny"])
+    object: Literal["model"] = "model"
+    name: str
+    description: str
+    base: str = Field(description="Architecture.", examples=["sd-1"])
+    default: bool = Field(description="Whether jobs that name no model run on it.")
+    default_width: int
+    default_height: int
+    max_pixels: int = Field(description="Limit of width x height.")
+    created_at: AwareDatetime
+
+    @classmethod
+    def of(cls, model: Model, *, default_slug: str) -> ModelView:
+        return cls(
+            **model.model_dump(
+                include={
+                    "name",
+                    "description",
+                    "base",
+                    "default_width",
+                    "default_height",
+                    "max_pixels",
+                    "created_at",
+                }
+            ),
+            id=model.slug,
+            default=model.slug == default_slug,
+        )

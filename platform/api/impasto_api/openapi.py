@@ -1,0 +1,94 @@
+"""The OpenAPI document: what FastAPI finds out by itself, and the problems that every operation shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from impasto_api.problems import MEDIA_TYPE, ProblemDetails
+
+DESCRIPTION = """\
+Impasto paints pictures from prompts. Create a job, follow its events, download its images.
+
+Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem document. Every answer has an
+`X-Request-Id`. Lists are newest first and paged by cursor.
+"""
+
+TAGS = [
+    {"name": "jobs", "description": "Requests for pictures, from queued to finished."},
+    {"name": "images", "description": "What jobs made."},
+    {"name": "uploads", "description": "Pictures to start from."},
+    {"name": "models", "description": "What jobs can run on."},
+    {"name": "pipelines", "description": "The ways to make pictures."},
+    {"name": "api keys", "description": "Who may call the API."},
+    {"name": "health", "description": "For load balancers and people. No key needed."},
+]
+
+_PROBLEMS = {
+    "400": "The request could not be understood",
+    "401": "A valid API key is needed",
+    "403": "The API key may not do this",
+    "404": "There is no such thing",
+    "409": "The state of things does not allow it",
+    "413": "The body is too large",
+    "415": "The body must be JSON",
+    "422": "The request is not valid: `errors` names the fields",
+    "500": "Something went wrong on our side",
+    "503": "A part of the service is away: try again in a moment",
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The app's OpenAPI 3.1 document."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            tags=TAGS,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            servers=[{"url": "/", "description": "This server"}],
+        )
+        components = schema["components"]
+        for generated in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(generated, None)
+        problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= problem.pop("$defs")
+        components["schemas"]["ProblemDetails"] = problem
+        components["responses"] = {f"Problem{status}": _problem(text) for status, text in _PROBLEMS.items()}
+        for path, methods in schema["paths"].items():
+            for method, operation in methods.items():
+                for status in _possible_problems(path, method, operation):
+                    operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": {
+            "X-Request-Id": {"description": "Quote it if you ask about it.", "schema": {"type": "string"}}
+        },
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+    }
+
+
+def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    operation["responses"].pop("422", None)
+    statuses = ["500", "503"]
+    if operation.get("security"):
+        statuses += ["401", "403"]
+    if "{" in path:
+        statuses += ["404"]
+    if "requestBody" in operation:
+        statuses += ["400", "413", "415", "422"]
+    elif any(parameter["in"] != "path" for parameter in operation.get("parameters", [])):
+        statuses += ["422"]
+    if operation["operationId"] in {"jobs.create", "jobs.cancel", "api_keys.roll"}:
+        statuses += ["409"]
+    return sorted(statuses)

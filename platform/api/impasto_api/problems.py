@@ -1,0 +1,284 @@
+"""Errors as RFC 9457 problem details: one exception type per problem, one shape for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from impasto_core.jobs import lifecycle
+from impasto_core.pipelines import PIPELINES, InvalidInput
+from impasto_core.storage import StorageUnavailable
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "https://docs.impasto.dev/problems/"
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong in a request, and where."""
+
+    location: Literal["body", "query", "path", "header"]
+    field: str = Field(examples=["input.width"])
+    pointer: str | None = Field(
+        default=None, description="JSON pointer into the body.", examples=["/input/width"]
+    )
+    code: str = Field(examples=["multiple_of"])
+    detail: str = Field(examples=["Input should be a multiple of 8"])
+
+
+class ProblemDetails(BaseModel):
+    """An RFC 9457 problem document. `code` is the last part of `type`, for programs that branch on it."""
+
+    type: str = Field(examples=[TYPE_PREFIX + "validation-failed"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["input.width: Input should be a multiple of 8"])
+    instance: str = Field(description="Path of the request.", examples=["/v1/jobs"])
+    code: str = Field(examples=["validation-failed"])
+    request_id: str = Field(examples=["req_01jcp0f85v6zg8yq0gs8zfwdq4"])
+    errors: list[FieldError] = []
+
+
+class Problem(HTTPException):
+    """Base of every problem the API answers with."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(self.status, detail, dict(headers or {}))
+        self.errors = list(errors)
+
+
+class MalformedJson(Problem):
+    status, code, title = 400, "malformed-json", "The body is not JSON"
+
+
+class BadRequest(Problem):
+    status, code, title = 400, "bad-request", "The request could not be understood"
+
+
+class Unauthenticated(Problem):
+    status, code, title = 401, "unauthenticated", "A valid API key is needed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(Problem):
+    status, code, title = 403, "forbidden", "The API key may not do this"
+
+
+class NotFound(Problem):
+    status, code, title = 404, "not-found", "There is no such thing"
+
+
+class MethodNotAllowed(Problem):
+    status, code, title = 405, "method-not-allowed", "This path does not take that method"
+
+
+class IdempotencyInFlight(Problem):
+    status, code, title = 409, "idempotency-in-flight", "The first request with this key is still running"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send the request again in a moment: it will get the first one's answer.",
+            headers={"Retry-After": "1"},
+        )
+
+
+class JobAlreadyFinished(Problem):
+    status, code, title = 409, "job-already-finished", "The job has already ended"
+
+
+class CancelAlreadyRequested(Problem):
+    status, code, title = 409, "cancel-already-requested", "The job is already being canceled"
+
+
+class ApiKeyRevoked(Problem):
+    status, code, title = 409, "api-key-revoked", "The API key is revoked"
+
+
+class BodyTooLarge(Problem):
+    status, code, title = 413, "body-too-large", "The body is too large"
+
+    def __init__(self, limit: int) -> None:
+        detail = f"The body may have at most {limit} bytes. Pictures go to POST /v1/uploads."
+        super().__init__(
+            detail, errors=[FieldError(location="body", field="body", code="too_large", detail=detail)]
+        )
+
+
+class UnsupportedMediaType(Problem):
+    status, code, title = 415, "unsupported-media-type", "The body must be JSON"
+
+
+class ValidationFailed(Problem):
+    status, code, title = 422, "validation-failed", "The request is not valid"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors[:3]), errors=errors)
+
+    @classmethod
+    def of(
+        cls,
+        location: Literal["body", "query", "path", "header"],
+        field: str,
+        code: str,
+        detail: str,
+    ) -> ValidationFailed:
+        pointer = "/" + field.replace(".", "/") if location == "body" else None
+        return cls([FieldError(location=location, field=field, pointer=pointer, code=code, detail=detail)])
+
+
+class IdempotencyKeyReused(Problem):
+    status, code, title = 422, "idempotency-key-reused", "The Idempotency-Key belongs to another request"
+
+    def __init__(self) -> None:
+        detail = "This key was used with a different body. Use a new key for a new request."
+        error = FieldError(location="header", field="Idempotency-Key", code="reused", detail=detail)
+        super().__init__(detail, errors=[error])
+
+
+class InternalError(Problem):
+    status, code, title = 500, "internal-error", "Something went wrong on our side"
+
+    def __init__(self) -> None:
+        super().__init__("The error has been recorded. Quote the request id if you ask about it.")
+
+
+class ServiceUnavailable(Problem):
+    status, code, title = 503, "service-unavailable", "A part of the service is away"
+
+    def __init__(self, detail: str = "Nothing was changed. Try again in a moment.") -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
+
+
+def respond(request: Request, problem: Problem) -> JSONResponse:
+    """The problem as a response, with the request's id in body and header."""
+    request_id: str = request.state.request_id
+    document = ProblemDetails(
+        type=TYPE_PREFIX + problem.code,
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        instance=request.url.path,
+        code=problem.code,
+        request_id=request_id,
+        errors=problem.errors,
+    )
+    return JSONResponse(
+        document.model_dump(mode="json"),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers={**(problem.headers or {}), "X-Request-Id": request_id},
+    )
+
+
+def from_validation(request: Request, error: RequestValidationError) -> Problem:
+    """What FastAPI found wrong, as a problem that names each field as the caller wrote it."""
+    details = error.errors()
+    if any(detail["type"] == "json_invalid" for detail in details):
+        position = details[0]["loc"][-1]
+        return MalformedJson(f"{details[0]['ctx']['error']} at position {position}.")
+    if any(detail["loc"][0] == "path" for detail in details):
+        # A malformed id names nothing that exists.
+        return NotFound("Nothing is found under this path.")
+    content_type = request.headers.get("content-type", "")
+    if details[0]["loc"] == ("body",) and "json" not in content_type and request.method != "GET":
+        return UnsupportedMediaType("Send JSON with Content-Type: application/json.")
+    return ValidationFailed([_field_error(detail) for detail in details[:20]])
+
+
+def _field_error(detail: Mapping[str, Any]) -> FieldError:
+    location, *path = detail["loc"]
+    if detail["type"].startswith("union_tag"):
+        path.append(detail["ctx"]["discriminator"].strip("'"))
+    elif path and path[0] in PIPELINES:
+        path.pop(0)  # pydantic puts the union's tag first; the caller wrote no such level
+    return FieldError(
+        location=location,
+        field=".".join(map(str, path)) or "body",
+        pointer="/" + "/".join(map(str, path)) if location == "body" else None,
+        code=detail["type"],
+        detail=detail["msg"],
+    )
+
+
+def install(app: FastAPI, *, max_body_bytes: int) -> None:
+    """Make every error of the app a problem document."""
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        if isinstance(error, Problem):
+            return respond(request, error)
+        match error.status_code:
+            case 404:
+                problem: Problem = NotFound("Nothing is found under this path.")
+            case 405:
+                problem = MethodNotAllowed(f"{request.method} is not available here.")
+                problem.headers = error.headers
+            case 413:
+                problem = BodyTooLarge(max_body_bytes)
+            case _:
+                problem = BadRequest(str(error.detail))
+        return respond(request, problem)
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return respond(request, from_validation(request, error))
+
+    async def on_invalid_input(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, InvalidInput)  # noqa: S101
+        return respond(request, ValidationFailed.of("body", f"input.{error.field}", error.code, error.detail))
+
+    async def on_job_not_found(request: Request, error: Exception) -> JSONResponse:
+        return respond(request, NotFound("There is no such job."))
+
+    async def on_job_finished(request: Request, error: Exception) -> JSONResponse:
+        return respond(request, JobAlreadyFinished("Only a queued or running job can be canceled."))
+
+    async def on_cancel_repeated(request: Request, error: Exception) -> JSONResponse:
+        return respond(request, CancelAlreadyRequested("The worker has been told; the job will end soon."))
+
+    async def on_unavailable(request: Request, error: Exception) -> JSONResponse:
+        logger.error("dependency unavailable", exc_info=error)
+        return respond(request, ServiceUnavailable())
+
+    async def on_database_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, DBAPIError)  # noqa: S101
+        if error.connection_invalidated or isinstance(error.orig, OSError):
+            return await on_unavailable(request, error)
+        return await on_unexpected(request, error)
+
+    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+        logger.error("unhandled error, request %s", request.state.request_id, exc_info=error)
+        return respond(request, InternalError())
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(InvalidInput, on_invalid_input)
+    app.add_exception_handler(lifecycle.JobNotFound, on_job_not_found)
+    app.add_exception_handler(lifecycle.JobAlreadyFinished, on_job_finished)
+    app.add_exception_handler(lifecycle.CancelAlreadyRequested, on_cancel_repeated)
+    for unavailable in (StorageUnavailable, RedisError, PoolTimeout, OSError):
+        app.add_exception_handler(unavailable, on_unavailable)
+    app.add_exception_handler(DBAPIError, on_database_error)
+    app.add_exception_handler(Exception, on_unexpected)

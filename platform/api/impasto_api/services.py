@@ -1,0 +1,53 @@
+"""What the endpoints work with, made once per process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from impasto_core.clock import Clock, utc_now
+from impasto_core.database import Database
+from impasto_core.queue import WakeUps, make_broker
+from impasto_core.settings import Settings
+from impasto_core.storage import ObjectStore
+from redis.asyncio import Redis
+
+from impasto_api.auth.keys import KeyRing
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: Redis
+    store: ObjectStore
+    wake_ups: WakeUps
+    keys: KeyRing
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Services]:
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    # The socket timeout exceeds every blocking read, so that it only ever ends dead connections.
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=10)
+    broker = make_broker(settings)
+    keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
+    try:
+        async with keys.listening():
+            yield Services(settings, clock, database, redis, ObjectStore(settings), WakeUps(broker), keys)
+    finally:
+        broker.close()
+        await redis.aclose()
+        await database.close()
+
+
+def get_services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
