@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from dramatiq import Broker, Message, Middleware
+from dramatiq import Message, Middleware
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import DramatiqError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from impasto_core.settings import Settings
@@ -22,21 +23,21 @@ class QueueUnavailable(Exception):
     """The broker could not be reached. Nothing is lost: the sweeper wakes the workers later."""
 
 
-def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Broker:
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> RedisBroker:
     """The broker of this process. Those that only send need no middleware."""
+    # Given a URL, RedisBroker would make the client itself and forget the timeouts.
+    client = Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=10
+    )
     return RedisBroker(  # type: ignore[no-untyped-call]
-        url=settings.redis_url.get_secret_value(),
-        namespace="impasto:queue",
-        middleware=list(middleware),
-        socket_connect_timeout=2,
-        socket_timeout=10,
+        client=client, namespace="impasto:queue", middleware=list(middleware)
     )
 
 
 class WakeUps:
     """Sends wake-ups without blocking the event loop."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
 
     async def send(self, pool: str, count: int = 1) -> None:
@@ -53,3 +54,14 @@ class WakeUps:
                 self._broker.enqueue(message.copy())
         except (DramatiqError, RedisError) as error:
             raise QueueUnavailable from error
+
+    async def waiting(self, pool: str) -> int:
+        """How many wake-ups no worker has taken yet. Raises QueueUnavailable."""
+        return await asyncio.to_thread(self._waiting, pool)
+
+    def _waiting(self, pool: str) -> int:
+        try:
+            waiting: int = self._broker.client.llen(f"{self._broker.namespace}:{pool}")
+        except RedisError as error:
+            raise QueueUnavailable from error
+        return waiting

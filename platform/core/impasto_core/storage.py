@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,10 +31,10 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """One bucket. Every method may raise StorageUnavailable."""
+    """One bucket: the platform's own unless another is named. Every method may raise StorageUnavailable."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._bucket = settings.s3_bucket
+    def __init__(self, settings: Settings, bucket: str | None = None) -> None:
+        self._bucket = bucket or settings.s3_bucket
         self._client = _client(settings, settings.s3_endpoint_url)
         public = settings.s3_public_endpoint_url
         # A signature covers the host, so URLs for others are signed for the host that they will ask.
@@ -57,6 +59,24 @@ class ObjectStore:
         """Raises ObjectNotFound."""
         response = await self._call("head_object", Key=key)
         return ObjectInfo(response["ContentLength"], response.get("ContentType", ""))
+
+    async def sizes_below(self, prefix: str) -> dict[str, int]:
+        """Every object whose key starts with the prefix, with its size in bytes."""
+        return await asyncio.to_thread(self._sizes_below, prefix)
+
+    def _sizes_below(self, prefix: str) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        more: dict[str, str] = {}
+        while True:
+            page = self._call_now("list_objects_v2", Prefix=prefix, **more)
+            sizes |= {found["Key"]: found["Size"] for found in page.get("Contents", ())}
+            if not page.get("IsTruncated"):
+                return sizes
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def download(self, key: str, path: Path) -> None:
+        """Write an object of any size to a file. Raises ObjectNotFound."""
+        await self._call("download_file", Key=key, Filename=str(path))
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Absent keys are no error: a deletion that was cut short can be repeated."""
@@ -99,7 +119,7 @@ class ObjectStore:
             if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404", "NotFound"}:
                 raise ObjectNotFound(parameters.get("Key", self._bucket)) from error
             raise StorageUnavailable(str(error)) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, Boto3Error) as error:
             raise StorageUnavailable(str(error)) from error
 
 

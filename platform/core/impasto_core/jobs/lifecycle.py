@@ -134,11 +134,11 @@ async def finish_cancel(session: AsyncSession, lease: Lease) -> Job:
     return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.CANCELED)
 
 
-async def give_back(session: AsyncSession, lease: Lease) -> Job:
-    """Return the job to the queue, at once claimable, unless it was to be cancelled. Raises LeaseLost."""
+async def give_back(session: AsyncSession, lease: Lease, *, delay: timedelta = timedelta(0)) -> Job:
+    """Return the job to the queue for after `delay`, unless it was to be cancelled. Raises LeaseLost."""
     canceling = await cancel_requested(session, lease)
     status = JobStatus.CANCELED if canceling else JobStatus.QUEUED
-    return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED)
+    return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED, delay=delay)
 
 
 async def return_expired_leases(session: AsyncSession, *, limit: int = 100) -> list[Job]:
@@ -190,6 +190,26 @@ async def cancel(session: AsyncSession, job_id: UUID) -> Job:
     canceled = await _update_one(session, col(Job.id) == job_id, **changes)
     assert canceled is not None, "the row is locked"  # noqa: S101
     return canceled
+
+
+async def outcome_of(session: AsyncSession, lease: Lease) -> AttemptOutcome | None:
+    """How the attempt of this lease ended; None while it runs. For who lost the answer to a commit."""
+    found = select(JobAttempt.outcome).where(
+        JobAttempt.job_id == lease.job_id, JobAttempt.number == lease.token
+    )
+    outcome = (await session.exec(found)).one()
+    return AttemptOutcome(outcome) if outcome else None
+
+
+async def count_unclaimed(session: AsyncSession, pool: str, *, after: timedelta, limit: int) -> int:
+    """How many jobs, `limit` at most, could have been claimed for longer than `after`."""
+    unclaimed = (
+        select(Job.id)
+        .where(Job.pool == pool, Job.status == JobStatus.QUEUED, col(Job.available_at) < func.now() - after)
+        .limit(limit)
+        .subquery()
+    )
+    return (await session.exec(select(func.count()).select_from(unclaimed))).one()
 
 
 async def _count_lost(session: AsyncSession, job_id: UUID) -> int:
