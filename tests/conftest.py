@@ -1,13 +1,25 @@
-"""Fixtures for every test: real servers, started once a run."""
+"""Fixtures for every test: real servers, started once a run, and a fresh database for each test."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from impasto_core.database import Database
+from impasto_core.settings import Settings
 from impasto_ctl.embedded import EmbeddedServers
+from redis.asyncio import Redis
+
+from tests.support.databases import DatabaseUrls, Template
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +30,60 @@ def servers() -> Iterator[EmbeddedServers]:
         EmbeddedServers(Path(folder), durable=False) as servers,
     ):
         yield servers
+
+
+@pytest.fixture(scope="session")
+def template(servers: EmbeddedServers) -> Iterator[Template]:
+    """A migrated, empty database to copy."""
+    template = Template(servers.database_url, f"impasto_template_{secrets.token_hex(4)}")
+    asyncio.run(template.create())
+    yield template
+    asyncio.run(template.drop())
+
+
+@pytest.fixture
+def urls(template: Template) -> Iterator[DatabaseUrls]:
+    """URLs of a database of this test's own, one for each role."""
+    name = f"impasto_test_{secrets.token_hex(6)}"
+    yield asyncio.run(template.copy(name))
+    asyncio.run(template.drop(name))
+
+
+@pytest.fixture
+def settings(servers: EmbeddedServers, urls: DatabaseUrls, tmp_path: Path) -> Settings:
+    """Settings of an API process."""
+    bucket = servers.bucket
+    return Settings(
+        database_url=urls.api,
+        redis_url=servers.redis_url,
+        s3_endpoint_url=bucket.endpoint_url,
+        s3_region=bucket.region,
+        s3_bucket=bucket.name,
+        s3_access_key_id=bucket.access_key_id,
+        s3_secret_access_key=bucket.secret_access_key,
+        api_key_pepper="a pepper for tests",
+        worker_data_dir=tmp_path / "worker",
+    )
+
+
+@pytest.fixture
+async def owner_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
+    database = Database(urls.owner, pool_size=2)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def worker_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
+    database = Database(urls.worker, pool_size=4)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def redis(servers: EmbeddedServers) -> AsyncIterator[Redis]:
+    """An empty Redis."""
+    client = Redis.from_url(servers.redis_url)
+    await client.flushdb()
+    yield client
+    await client.aclose()

@@ -44,7 +44,8 @@ async def ready(services: ServicesDep) -> Health:
 
 async def _database(services: Services) -> None:
     async with services.database.session() as session:
-        await session.execute(text("SELECT version_num FROM alembic_version"))
+        connection = await session.connection()
+        await connection.execute(text("SELECT version_num FROM alembic_version"))
 
 
 @router.get("/version", operation_id="health.version", summary="Which release is this?")

@@ -92,7 +92,8 @@ class KeyRing:
     async def _find(self, lookup_id: str) -> _Key | None:
         changes = self._changes
         async with self._database.session() as session:
-            row = (await session.execute(_FIND, {"lookup_id": lookup_id})).one_or_none()
+            connection = await session.connection()
+            row = (await connection.execute(_FIND, {"lookup_id": lookup_id})).one_or_none()
         if row is None:
             return None
         principal = Principal(row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)))
@@ -156,4 +157,5 @@ class KeyRing:
         used, self._used = self._used, {}
         if used:
             async with self._database.session() as session:
-                await session.execute(_TOUCH, {"ids": list(used), "used_at": list(used.values())})
+                connection = await session.connection()
+                await connection.execute(_TOUCH, {"ids": list(used), "used_at": list(used.values())})

@@ -7,18 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from impasto_core.idempotency.tables import IdempotencyRecord
-from sqlalchemy import delete, text
+from sqlalchemy import delete, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.problems import IdempotencyInFlight, IdempotencyKeyReused
 
-_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
-
 
 async def lock(session: AsyncSession, organization_id: UUID, key: str) -> None:
     """Own the key until the transaction ends. Raises IdempotencyInFlight where another request owns it."""
-    if not (await session.execute(_LOCK, {"name": f"idempotency:{organization_id}:{key}"})).scalar_one():
+    name = func.hashtextextended(f"idempotency:{organization_id}:{key}", 0)
+    if not (await session.exec(select(func.pg_try_advisory_xact_lock(name)))).one():
         raise IdempotencyInFlight
 
 

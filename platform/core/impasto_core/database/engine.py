@@ -52,7 +52,8 @@ class Database:
     async def tenant(self, organization_id: UUID) -> AsyncIterator[AsyncSession]:
         """A transaction of one organization: the row-level security policies read the setting made here."""
         async with self.session() as session:
-            await session.execute(_SET_ORGANIZATION, {"organization_id": str(organization_id)})
+            connection = await session.connection()
+            await connection.execute(_SET_ORGANIZATION, {"organization_id": str(organization_id)})
             yield session
 
     async def close(self) -> None:

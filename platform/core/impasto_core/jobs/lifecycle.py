@@ -264,4 +264,4 @@ async def _update_one(session: AsyncSession, *conditions: Any, **changes: Any) -
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return (await session.execute(statement)).scalar_one_or_none()
+    return (await session.exec(statement)).scalar_one_or_none()

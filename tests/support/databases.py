@@ -1,0 +1,57 @@
+"""A fresh database for every test: PostgreSQL copies a migrated template in a few dozen milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+from impasto_core.database import Role, migrate
+from sqlalchemy import URL, make_url
+
+PASSWORD = "only for tests"
+
+
+@dataclass(frozen=True)
+class DatabaseUrls:
+    """One database, by role."""
+
+    owner: str
+    api: str
+    worker: str
+
+
+class Template:
+    """A migrated database, to copy. The roles that log in are made with it."""
+
+    def __init__(self, maintenance_url: str, name: str) -> None:
+        self._url = make_url(maintenance_url)
+        self._name = name
+
+    async def create(self) -> None:
+        await self._execute(f'CREATE DATABASE "{self._name}"')
+        await migrate.upgrade(_text(self._url.set(database=self._name)))
+        for role in (Role.API, Role.WORKER):
+            await self._execute(f"ALTER ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+
+    async def copy(self, name: str) -> DatabaseUrls:
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._name}"')
+        url = self._url.set(database=name)
+        return DatabaseUrls(
+            owner=_text(url),
+            api=_text(url.set(username=Role.API, password=PASSWORD)),
+            worker=_text(url.set(username=Role.WORKER, password=PASSWORD)),
+        )
+
+    async def drop(self, name: str | None = None) -> None:
+        await self._execute(f'DROP DATABASE IF EXISTS "{name or self._name}" WITH (FORCE)')
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(_text(self._url))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+def _text(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,0 +1,57 @@
+"""Organizations to test with, each with a key of every scope."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from impasto_core.api_keys.scopes import ALL_SCOPES, Scope
+from impasto_core.api_keys.service import create_api_key
+from impasto_core.database import Database
+from impasto_core.models.service import put_model
+from impasto_core.models.tables import Model
+from impasto_core.organizations.service import create_organization
+from impasto_core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Tenant:
+    organization_id: UUID
+    api_key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+
+async def make_tenant(owner: Database, settings: Settings, *, scopes: Iterable[Scope] = ALL_SCOPES) -> Tenant:
+    async with owner.session() as session:
+        slug = f"org-{secrets.token_hex(4)}"
+        organization = await create_organization(session, slug=slug, name=slug)
+        _, token = await create_api_key(
+            session,
+            organization_id=organization.id,
+            name="tests",
+            mode="live",
+            pepper=settings.api_key_pepper.get_secret_value(),
+            scopes=scopes,
+        )
+    return Tenant(organization.id, token)
+
+
+async def register_model(owner: Database, slug: str = "impasto-tiny", **changes: object) -> Model:
+    """A model that no worker needs to load."""
+    model = Model(
+        slug=slug,
+        name=slug,
+        base="sd-1",
+        source="file:///nowhere",
+        digest="sha256:0",
+        default_width=64,
+        default_height=64,
+        max_pixels=512 * 512,
+    )
+    async with owner.session() as session:
+        return await put_model(session, model.sqlmodel_update(changes))
