@@ -1,0 +1,104 @@
+"""Every task of the project. `nox` alone lints and tests; `nox --list` shows the rest.
+
+Two environments serve all of them: `platform`, small, and `worker`, which adds InvokeAI and torch. Each is made
+once and kept until a dependency changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "tests"]
+
+ROOT = Path(__file__).parent
+PLATFORM = ROOT / ".nox" / "platform" / "bin"
+WORKER = ROOT / ".nox" / "worker" / "bin"
+DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
+WORKER_DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "worker-dev")
+
+
+@nox.session(venv_location=".nox/platform")
+def platform(session: nox.Session) -> None:
+    """Make the environment of everything but the worker's InvokeAI."""
+    distributions = ("core", "billing", "api", "workers", "ctl[embedded]")
+    local = [f"-e./platform/{name}" for name in distributions] + ["-e./sdk[pil]"]
+    _install_once(session, *local, *DEV)
+
+
+@nox.session(venv_location=".nox/worker")
+def worker(session: nox.Session) -> None:
+    """Make the environment of the GPU worker: InvokeAI and torch, about 2.7 GB."""
+    local = [f"-e./platform/{name}" for name in ("core", "billing", "workers[invokeai]")]
+    _install_once(session, *local, *WORKER_DEV)
+
+
+@nox.session(venv_backend="none", requires=["platform", "worker"])
+def demo(session: nox.Session) -> None:
+    """Start everything, paint a picture with the SDK, stop everything."""
+    _up(session, "--", str(PLATFORM / "python"), "examples/quickstart.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["platform", "worker"])
+def up(session: nox.Session) -> None:
+    """Start everything and stay up until Ctrl-C."""
+    _up(session, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["platform"])
+def lint(session: nox.Session) -> None:
+    """Style, types, and the arrows between the packages."""
+    _run(session, PLATFORM / "ruff", "check", ".")
+    _run(session, PLATFORM / "ruff", "format", "--check", ".")
+    _run(session, PLATFORM / "mypy")
+    _run(session, PLATFORM / "pyright", "--project", "sdk")
+    _run(session, PLATFORM / "lint-imports")
+
+
+@nox.session(venv_backend="none", requires=["platform", "worker"])
+def tests(session: nox.Session) -> None:
+    """All tests, in both environments, and the coverage gate."""
+    for old in ROOT.glob(".coverage*"):
+        old.unlink()
+    env = {"IMPASTO_WORKER_PYTHON": str(WORKER / "python")}
+    _run(session, PLATFORM / "coverage", "run", "-m", "pytest", "--ignore=tests/workers", env=env)
+    _run(session, WORKER / "coverage", "run", "-m", "pytest", "tests/workers")
+    _run(session, PLATFORM / "coverage", "combine", "--quiet")
+    _run(session, PLATFORM / "coverage", "report")
+
+
+@nox.session(venv_backend="none", requires=["platform"])
+def sdk(session: nox.Session) -> None:
+    """The SDK's tests only."""
+    _run(session, PLATFORM / "pytest", "tests/sdk", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["platform"])
+def api(session: nox.Session) -> None:
+    """The tests of core, API and contract only."""
+    _run(session, PLATFORM / "pytest", "tests/core", "tests/api", "tests/contract", *session.posargs)
+
+
+def _up(session: nox.Session, *arguments: str) -> None:
+    _run(session, PLATFORM / "impastoctl", "up", "--worker-python", WORKER / "python", *arguments)
+
+
+def _run(session: nox.Session, *command: str | os.PathLike[str], env: dict[str, str] | None = None) -> None:
+    session.run(*map(str, command), env=env, external=True)
+
+
+def _install_once(session: nox.Session, *requirements: str) -> None:
+    """Install, unless this very thing was installed before: a second run starts at once."""
+    described = [*requirements, *(path.read_text() for path in sorted(ROOT.glob("**/pyproject.toml")))]
+    digest = hashlib.sha256("\n".join(described).encode()).hexdigest()
+    stamp = Path(session.virtualenv.location) / "installed"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        session.install("--upgrade", "pip")
+        session.install(*requirements, silent=False)
+        stamp.write_text(digest)
