@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 
 from impasto_ctl.errors import ControlError, NotInstalled
 from impasto_ctl.process import Child
