@@ -85,6 +85,13 @@ def api(session: nox.Session) -> None:
     _run(session, PLATFORM / "pytest", "tests/core", "tests/api", "tests/contract", *session.posargs)
 
 
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Measure: ratios in one interleaved run, for docs/benchmarks.md."""
+    _install_once(session, "./sdk", "openai", "replicate")
+    session.run("python", "bench/sdk_import.py")
+
+
 def _up(session: nox.Session, *arguments: str) -> None:
     _run(session, PLATFORM / "impastoctl", "up", "--worker-python", WORKER / "python", *arguments)
 
