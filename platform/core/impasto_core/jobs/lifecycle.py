@@ -193,11 +193,11 @@ async def cancel(session: AsyncSession, job_id: UUID) -> Job:
 
 
 async def outcome_of(session: AsyncSession, lease: Lease) -> AttemptOutcome | None:
-    """How the attempt of this lease ended; None while it runs. For who lost the answer to a commit."""
+    """How the attempt of this lease ended; None while it has not. For who lost the answer to a commit."""
     found = select(JobAttempt.outcome).where(
         JobAttempt.job_id == lease.job_id, JobAttempt.number == lease.token
     )
-    outcome = (await session.exec(found)).one()
+    outcome = (await session.exec(found)).one_or_none()
     return AttemptOutcome(outcome) if outcome else None
 
 

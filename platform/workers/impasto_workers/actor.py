@@ -1,0 +1,78 @@
+"""What a wake-up does: claim the next job of the pool, and run it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.tables import Job
+from impasto_core.models.tables import Model
+from impasto_core.queue import QueueUnavailable
+from impasto_workers.attempt import Attempt, RuntimeStuck
+from impasto_workers.services import Services
+from impasto_workers.stop import Stop, StopReason
+
+logger = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs one job at a time, since Dramatiq has one thread. Lives on the event loop.
+
+    on_stuck: called when the device no longer answers; the process should end and be started anew.
+    """
+
+    def __init__(self, services: Services, on_stuck: Callable[[], None]) -> None:
+        self._services = services
+        self._on_stuck = on_stuck
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._stop: Stop | None = None
+        self._closing = False
+
+    async def run_next_job(self, pool: str) -> None:
+        """The actor. One message, one job at most: where there is none, another worker was faster."""
+        if self._closing:
+            await self._pass_on(pool)
+            return
+        self._stop = Stop()
+        try:
+            claimed = await self._claim(pool)
+            if claimed is not None:
+                await Attempt(self._services, *claimed, self._stop).run()
+        except RuntimeStuck:
+            logger.critical("the device does not answer any more")
+            self._on_stuck()
+        finally:
+            self._stop = None
+
+    async def _claim(self, pool: str) -> tuple[Job, Model] | None:
+        async with self._services.database.session() as session:
+            job = await lifecycle.claim(
+                session,
+                pool=pool,
+                worker=self._worker,
+                lease_seconds=self._services.settings.lease_seconds,
+            )
+            if job is None:
+                return None
+            return job, await session.get_one(Model, job.model_id)
+
+    def close(self, grace_seconds: float) -> None:
+        """Take no further job, and give the running one back where it has not ended in `grace_seconds`."""
+        self._closing = True
+        asyncio.get_running_loop().call_later(grace_seconds, self.give_back)
+
+    def give_back(self) -> None:
+        """Give the running job back now."""
+        if self._stop is not None:
+            self._stop.pull(StopReason.SHUTDOWN)
+
+    async def _pass_on(self, pool: str) -> None:
+        """The message came to a worker that is closing: another one must hear it."""
+        try:
+            await self._services.wake_ups.send(pool)
+        except QueueUnavailable:
+            logger.warning("a wake-up could not be passed on, the sweeper will send another")

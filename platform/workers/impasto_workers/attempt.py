@@ -1,0 +1,241 @@
+"""The life of one attempt: from a claimed job to its settled end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from impasto_core.jobs.events import EventWriter, Finished, Started
+from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
+from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
+from impasto_core.models.tables import Model
+from impasto_core.queue import QueueUnavailable
+from impasto_core.storage import ObjectNotFound, StorageUnavailable
+from impasto_workers.endings import Ending, canceled, failed, returned, settle, succeeded
+from impasto_workers.event_feed import EventFeed
+from impasto_workers.model_files import ModelUnavailable
+from impasto_workers.narrator import Narrator
+from impasto_workers.pictures import Picture, make_pictures
+from impasto_workers.runtime import Event, NodeError, RunResult
+from impasto_workers.services import Services
+from impasto_workers.stop import Stop, Stopped, StopReason
+from impasto_workers.watch import watch
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STORAGE_PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between tries to reach the object store; each try is three of boto's."""
+
+STORAGE_ATTEMPTS = 8
+"""As many attempts, over some four minutes, before a job fails because the object store is away."""
+
+
+class JobFailed(Exception):
+    """The job cannot succeed; `error` is for its owner."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class RuntimeStuck(Exception):
+    """The device's thread does not come back: this process can run no other job."""
+
+
+class Attempt:
+    """One claim of one job. `run` it once, on the event loop."""
+
+    def __init__(self, services: Services, job: Job, model: Model, stop: Stop) -> None:
+        self._services = services
+        self._job = job
+        self._model = model
+        self._stop = stop
+        self._lease = Lease(job.id, job.attempt)
+        self._name = f"job {job.id}, attempt {job.attempt}"
+        self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
+        self._narrator = Narrator(job.graph)
+        self._uploaded: list[str] = []
+
+    async def run(self) -> None:
+        """Raises RuntimeStuck once the job is settled, and one of DATABASE_ERRORS where it could not be.
+
+        In the latter case the uploads stay: the commit that would name them may have been made.
+        """
+        lease_seconds = self._services.settings.lease_seconds
+        watching = asyncio.create_task(
+            watch(self._services.database, self._lease, self._stop, lease_seconds=lease_seconds)
+        )
+        self._feed.put(Started(job_id=self._job.id, attempt=self._job.attempt))
+        try:
+            ending = await self._work()
+            job = await settle(self._services.database, self._lease, ending)
+            await self._settled(job, ending.outcome)
+        except LeaseLost:
+            logger.warning("%s: lost its lease, its results are dropped", self._name)
+            await self._delete_uploads()
+        finally:
+            watching.cancel()
+            await self._feed.close()
+        if self._services.gpu.is_busy and self._stop.reason is not StopReason.SHUTDOWN:
+            raise RuntimeStuck
+
+    async def _work(self) -> Ending:
+        """Do the job, or say why it was not done. Raises LeaseLost."""
+        try:
+            return succeeded(await self._make_pictures())
+        except Stopped as stopped:
+            return self._stopped(stopped.reason)
+        except JobFailed as failure:
+            return failed(failure.error)
+        except ModelUnavailable as error:
+            logger.error("%s: its model cannot be used: %s", self._name, error)
+            message = f"The model {self._model.slug} could not be loaded."
+            return failed(JobError(code="model-unavailable", message=message, retryable=True))
+        except StorageUnavailable as error:
+            return self._without_storage(error)
+        except Exception:  # ours to repair; the job must come to an end all the same
+            logger.exception("%s: broke", self._name)
+            message = "The job failed because of an error on our side."
+            return failed(JobError(code="internal", message=message, retryable=True))
+
+    async def _make_pictures(self) -> list[Picture]:
+        await self._stop.race(self._services.models.ensure(self._model))
+        given = await self._stop.race(self._given_images())
+        result = await self._paint(given)
+        if result.error is not None:
+            raise JobFailed(self._node_failed(result.error))
+        pictures = await asyncio.to_thread(make_pictures, self._job, result.images)
+        # Uploads under way are waited for, so that what they wrote can be deleted.
+        await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
+        return pictures
+
+    async def _given_images(self) -> dict[str, bytes]:
+        return {name: await self._given_image(name, key) for name, key in self._job.images_in.items()}
+
+    async def _given_image(self, name: str, key: str) -> bytes:
+        try:
+            return await self._patiently(lambda: self._services.store.get(key))
+        except ObjectNotFound:
+            error = JobError(code="input-missing", message=f"The image {name} no longer exists.")
+            raise JobFailed(error) from None
+
+    async def _paint(self, given: dict[str, bytes]) -> RunResult:
+        loop = asyncio.get_running_loop()
+
+        def on_event(event: Event) -> None:  # called in the device's thread
+            loop.call_soon_threadsafe(self._tell, event)
+
+        run = self._services.gpu.run(
+            self._services.runtime.run,
+            self._job.graph,
+            images=given,
+            on_event=on_event,
+            cancel=self._stop.flag,
+        )
+        limit = self._services.settings.job_time_limit_seconds
+        alarm = loop.call_later(limit, self._stop.pull, StopReason.TIME_LIMIT)
+        try:
+            return await self._stop.race(run, patience=patience_with_runtime)
+        finally:
+            alarm.cancel()
+
+    def _tell(self, event: Event) -> None:
+        self._feed.put(self._narrator.tell(event))
+
+    async def _upload(self, pictures: list[Picture]) -> None:
+        for error in await asyncio.gather(*map(self._upload_one, pictures), return_exceptions=True):
+            if error is not None:
+                raise error
+
+    async def _upload_one(self, picture: Picture) -> None:
+        await self._put(picture.object_key, picture.png, "image/png")
+        await self._put(picture.thumbnail_key, picture.thumbnail, "image/webp")
+
+    async def _put(self, key: str, data: bytes, content_type: str) -> None:
+        self._uploaded.append(key)
+        await self._patiently(lambda: self._services.store.put(key, data, content_type))
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A picture is worth waiting a while for the object store. Raises StorageUnavailable, Stopped."""
+        for pause in STORAGE_PAUSES:
+            try:
+                return await call()
+            except StorageUnavailable as error:
+                logger.warning("%s: trying again in %g s: %s", self._name, pause, error)
+                await self._stop.sleep(pause)
+        return await call()
+
+    def _stopped(self, reason: StopReason) -> Ending:
+        logger.info("%s: stopped, %s", self._name, reason.value)
+        match reason:
+            case StopReason.CANCELED:
+                return canceled()
+            case StopReason.TIME_LIMIT:
+                limit = self._services.settings.job_time_limit_seconds
+                message = f"The job was stopped after running for {limit:g} seconds."
+                return failed(JobError(code="time-limit", message=message))
+            case StopReason.SHUTDOWN:
+                return returned()
+            case StopReason.LEASE_LOST:
+                raise LeaseLost
+
+    def _node_failed(self, error: NodeError) -> JobError:
+        """What the owner may know: the kind of error, since its text may hold our paths."""
+        logger.warning("%s: failed\n%s", self._name, error.traceback)
+        place = f"The node {error.node} ({error.node_type})" if error.node else "The graph"
+        code, message = "node-failed", f"{place} failed: {error.type}."
+        if error.out_of_memory:
+            code, message = "out-of-memory", f"{place} needed more memory than there is: try a smaller size."
+        return JobError(
+            code=code,
+            message=message,
+            node_id=error.node,
+            node_type=error.node_type,
+            retryable=error.out_of_memory,
+        )
+
+    def _without_storage(self, error: StorageUnavailable) -> Ending:
+        """Back to the queue for a while, since the next worker may reach what this one cannot.
+
+        Letting the lease run out instead would count the worker as lost, and fail the job at the third time.
+        """
+        logger.error("%s: the object store is away: %s", self._name, error)
+        if self._job.attempt >= STORAGE_ATTEMPTS:
+            message = "The images could not be read or stored."
+            return failed(JobError(code="storage-unavailable", message=message, retryable=True))
+        return returned(delay=timedelta(seconds=min(60, 2**self._job.attempt)))
+
+    async def _settled(self, job: Job, outcome: AttemptOutcome) -> None:
+        logger.info("%s: %s", self._name, outcome.value)
+        if JobStatus(job.status).is_final:
+            self._feed.put(Finished())
+        if outcome is not AttemptOutcome.SUCCEEDED:
+            await self._delete_uploads()
+        if job.status == JobStatus.QUEUED:
+            await self._wake_another_worker()
+
+    async def _delete_uploads(self) -> None:
+        """Best effort: an object that stays is named by no row and costs only its room."""
+        try:
+            await self._services.store.delete(self._uploaded)
+        except StorageUnavailable as error:
+            logger.warning("%s: could not delete %s: %s", self._name, ", ".join(self._uploaded), error)
+
+    async def _wake_another_worker(self) -> None:
+        try:
+            await self._services.wake_ups.send(self._job.pool)
+        except QueueUnavailable:
+            logger.warning("%s: no worker was woken, the sweeper will", self._name)
+
+
+def patience_with_runtime(reason: StopReason) -> float:
+    """Seconds that a run gets to notice that it is to stop: more than any denoising step takes.
+
+    In a shutdown it does not matter whether it has: the job is given back, and the fencing token keeps order.
+    """
+    return 2 if reason is StopReason.SHUTDOWN else 60

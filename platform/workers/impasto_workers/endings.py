@@ -1,0 +1,79 @@
+"""How attempts end, and the transaction that makes it so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_core.database import Database
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
+from impasto_core.jobs.tables import AttemptOutcome, Job
+from impasto_workers.outages import DATABASE_ERRORS
+from impasto_workers.pictures import Picture
+
+logger = logging.getLogger(__name__)
+
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""Seconds between tries to settle: some 30, about what a failover takes."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`transition` may run more than once, each time in a new transaction."""
+
+    outcome: AttemptOutcome
+    transition: Callable[[AsyncSession, Lease], Awaitable[Job]]
+
+
+def succeeded(pictures: Sequence[Picture]) -> Ending:
+    return Ending(
+        AttemptOutcome.SUCCEEDED,
+        lambda session, lease: lifecycle.succeed(session, lease, [picture.row() for picture in pictures]),
+    )
+
+
+def failed(error: JobError) -> Ending:
+    return Ending(AttemptOutcome.FAILED, lambda session, lease: lifecycle.fail(session, lease, error))
+
+
+def canceled() -> Ending:
+    return Ending(AttemptOutcome.CANCELED, lifecycle.finish_cancel)
+
+
+def returned(delay: timedelta = timedelta(0)) -> Ending:
+    return Ending(
+        AttemptOutcome.RETURNED, lambda session, lease: lifecycle.give_back(session, lease, delay=delay)
+    )
+
+
+async def settle(database: Database, lease: Lease, ending: Ending) -> Job:
+    """Make the ending true, and return the job in its new state.
+
+    Raises LeaseLost, and one of DATABASE_ERRORS where PostgreSQL stays away: then it is not known whether the
+    last commit was made.
+    """
+    for pause in PAUSES:
+        try:
+            return await _settle_once(database, lease, ending)
+        except DATABASE_ERRORS as error:
+            logger.warning("could not settle job %s, trying again: %r", lease.job_id, error)
+            await asyncio.sleep(pause)
+    return await _settle_once(database, lease, ending)
+
+
+async def _settle_once(database: Database, lease: Lease, ending: Ending) -> Job:
+    try:
+        async with database.session() as session:
+            return await ending.transition(session, lease)
+    except LeaseLost:
+        # An earlier try may have been committed although its answer never came.
+        async with database.session() as session:
+            if await lifecycle.outcome_of(session, lease) is not ending.outcome:
+                raise
+            return await session.get_one(Job, lease.job_id)

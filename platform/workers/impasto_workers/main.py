@@ -1,0 +1,136 @@
+"""`impasto-worker`: one process, one device, one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dramatiq
+from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
+from dramatiq.brokers.redis import RedisBroker
+from redis.exceptions import RedisError
+
+from impasto_core.queue import ACTOR, WakeUps, make_broker
+from impasto_core.settings import Settings, get_settings
+from impasto_workers.actor import JobRunner
+from impasto_workers.logs import configure_logging
+from impasto_workers.runtime import open_runtime
+from impasto_workers.services import GraphRuntime, open_services
+from impasto_workers.warm_up import warm_up
+
+logger = logging.getLogger(__name__)
+
+POLL_MILLISECONDS = 50
+"""How often Dramatiq looks for a message at least: the longest that a job waits for an idle worker."""
+
+SETTLE_SECONDS = 15
+"""Time after the grace period to give the job back."""
+
+
+def main() -> None:
+    settings = get_settings()
+    configure_logging(settings.log_level)
+    process = WorkerProcess(settings)
+    # Dramatiq's AsyncIO middleware would make such a thread too, but only once it takes messages. Ours is
+    # there before and after, so that connections are opened, used and closed on one loop.
+    thread = EventLoopThread(logger)
+    thread.start()
+    set_event_loop_thread(thread)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: thread.loop.call_soon_threadsafe(process.close))
+    try:
+        code = thread.run_coroutine(process.run())
+    except Exception:
+        logger.exception("the worker ends")
+        code = 1
+    finally:
+        thread.stop()  # type: ignore[no-untyped-call]
+    if process.left_a_run_behind:
+        os._exit(code)  # the interpreter would wait for the device's thread
+    sys.exit(code)
+
+
+class WorkerProcess:
+    """Lives on the event loop, `close` included."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runner: JobRunner | None = None
+        self._closing = asyncio.Event()
+        self._code = 0
+        self.left_a_run_behind = False
+
+    async def run(self) -> int:
+        """The exit code, once the process was closed and its job has ended or was given back."""
+        settings = self._settings
+        broker = make_broker(settings)
+        async with open_services(settings, WakeUps(broker), self._open_runtime) as services:
+            await warm_up(services)
+            self._runner = JobRunner(services, on_stuck=self._give_up)
+            consumer = take_messages(broker, self._runner, settings.worker_pool)
+            with ready_file(settings.worker_ready_file):
+                logger.info("ready on %s for pool %s", settings.worker_device, settings.worker_pool)
+                await self._closing.wait()
+            logger.info("closing")
+            self._runner.close(settings.worker_grace_seconds)
+            await asyncio.to_thread(stop, consumer, settings.worker_grace_seconds + SETTLE_SECONDS)
+            self.left_a_run_behind = services.gpu.is_busy
+        return self._code
+
+    def close(self) -> None:
+        """At the first call the running job may end, at the second it is given back at once."""
+        if self._runner is None:
+            os._exit(0)  # it has no job yet, and the imports of a runtime cannot be interrupted
+        if self._closing.is_set():
+            self._runner.give_back()
+        self._closing.set()
+
+    def _give_up(self) -> None:
+        self._code = 1
+        self._closing.set()
+
+    def _open_runtime(self) -> GraphRuntime:
+        return open_runtime(self._settings.worker_data_dir / "runtime", device=self._settings.worker_device)
+
+
+def take_messages(broker: RedisBroker, runner: JobRunner, pool: str) -> dramatiq.Worker:
+    """Start taking the pool's wake-ups.
+
+    The broker has no middleware: a wake-up is not retried, has no time limit and no age. The job has all
+    that, in PostgreSQL.
+    """
+    dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=pool)(runner.run_next_job)
+    consumer = dramatiq.Worker(broker, queues={pool}, worker_threads=1, worker_timeout=POLL_MILLISECONDS)
+    consumer.queue_prefetch = 1  # a second message would wait here while other workers are idle
+    consumer.start()
+    return consumer
+
+
+def stop(consumer: dramatiq.Worker, seconds: float) -> None:
+    """Wait for the running job, and hand back the message that may be waiting behind it."""
+    try:
+        consumer.stop(timeout=int(seconds * 1000))
+    except RedisError as error:
+        logger.warning("the broker is away, the sweeper will repeat what it forgot: %s", error)
+
+
+@contextmanager
+def ready_file(path: Path | None) -> Iterator[None]:
+    """There while this worker takes jobs."""
+    if path is not None:
+        path.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

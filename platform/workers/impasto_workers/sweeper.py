@@ -1,0 +1,183 @@
+"""`impasto-sweeper`: what must happen though nobody asks for it. Imports no torch.
+
+Many may run; one leads and sweeps. Every step is bounded, may be cut short at any point, and does at the next
+pass what it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from sqlalchemy import Row, delete, tuple_
+from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from impasto_core.clock import Clock, utc_now
+from impasto_core.database import Database
+from impasto_core.idempotency.tables import IdempotencyRecord
+from impasto_core.images.tables import Image
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.events import EventWriter, Finished
+from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.models.tables import Model
+from impasto_core.queue import WakeUps, make_broker
+from impasto_core.settings import Settings, get_settings
+from impasto_core.storage import ObjectStore
+from impasto_core.uploads.tables import Upload, UploadStatus
+from impasto_workers.leadership import Leadership
+from impasto_workers.logs import configure_logging
+from impasto_workers.outages import OUTAGES
+
+logger = logging.getLogger(__name__)
+
+STEP_SECONDS = 10
+"""Time of one step: a dependency that hangs must not keep the other steps from their work."""
+
+UNCLAIMED_AFTER = timedelta(seconds=2)
+"""A queued job that nobody has claimed for this long may have lost its wake-up."""
+
+MAX_WAKE_UPS = 200
+"""A pool's queue is filled up to this length: plenty until the next pass."""
+
+UPLOAD_GRACE = timedelta(hours=1)
+"""An upload is kept this much longer than it can be used, so that no request is still at work on it."""
+
+BATCH = 20
+"""Rows whose objects are deleted in one transaction."""
+
+
+class Sweeper:
+    def __init__(
+        self,
+        database: Database,
+        redis: Redis,
+        store: ObjectStore,
+        wake_ups: WakeUps,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._store = store
+        self._wake_ups = wake_ups
+        self._clock = clock
+
+    async def sweep(self) -> None:
+        """One pass. What a step cannot do now is tried again at the next."""
+        for step in (
+            self.return_expired_leases,
+            self.wake_workers,
+            self.delete_expired_idempotency_records,
+            self.delete_unused_uploads,
+            self.delete_images,
+        ):
+            try:
+                async with asyncio.timeout(STEP_SECONDS):
+                    await step()
+            except OUTAGES as error:
+                logger.warning("%s: trying again: %r", step.__name__, error)
+            except Exception:  # a mistake in one step is no reason to leave out the others
+                logger.exception("%s: trying again", step.__name__)
+
+    async def return_expired_leases(self) -> None:
+        """Jobs of workers that have gone silent: back to the queue, or to their end."""
+        async with self._database.session() as session:
+            jobs = await lifecycle.return_expired_leases(session)
+        for job in jobs:
+            logger.warning("job %s lost the worker of attempt %s: %s", job.id, job.attempt, job.status)
+        for job in jobs:
+            if JobStatus(job.status).is_final:
+                await self._announce_end(job)
+
+    async def _announce_end(self, job: Job) -> None:
+        # As if by the next attempt: a worker that comes back late can write no more events of its own.
+        await EventWriter(self._redis, job.id, job.attempt + 1).write(Finished())
+
+    async def wake_workers(self) -> None:
+        """Wake-ups for jobs that wait although they need not: Redis forgot theirs, or they came back."""
+        async with self._database.session() as session:
+            pools = (await session.exec(select(Model.pool).distinct())).all()
+            counts = [
+                await lifecycle.count_unclaimed(session, pool, after=UNCLAIMED_AFTER, limit=MAX_WAKE_UPS)
+                for pool in pools
+            ]
+        for pool, jobs in zip(pools, counts, strict=True):
+            missing = jobs - await self._wake_ups.waiting(pool) if jobs else 0
+            if missing > 0:
+                logger.info("pool %s: %s jobs wait unheard, sending as many wake-ups", pool, missing)
+                await self._wake_ups.send(pool, missing)
+
+    async def delete_expired_idempotency_records(self) -> None:
+        key = tuple_(col(IdempotencyRecord.organization_id), col(IdempotencyRecord.key))
+        expired = (
+            select(IdempotencyRecord.organization_id, IdempotencyRecord.key)
+            .where(IdempotencyRecord.expires_at < self._clock())
+            .limit(1000)
+        )
+        async with self._database.session() as session:
+            await session.exec(delete(IdempotencyRecord).where(key.in_(expired)))
+
+    async def delete_unused_uploads(self) -> None:
+        """Uploads that nobody used in time. One that was used stays, since a job may need it again."""
+        unused = select(Upload.id).where(
+            Upload.status == UploadStatus.PENDING, Upload.expires_at < self._clock() - UPLOAD_GRACE
+        )
+        await self._delete_with_objects(Upload, unused, (Upload.object_key, Upload.verified_key))
+
+    async def delete_images(self) -> None:
+        """Images that their owners have deleted."""
+        deleted = select(Image.id).where(col(Image.deleted_at).is_not(None))
+        await self._delete_with_objects(Image, deleted, (Image.object_key, Image.thumbnail_key))
+
+    async def _delete_with_objects(
+        self, table: type[Upload | Image], ids: SelectOfScalar[UUID], keys: tuple[str, str]
+    ) -> None:
+        """The rows go when their objects are gone, so that no object is forgotten."""
+        batch = delete(table).where(col(table.id).in_(ids.limit(BATCH))).returning(*map(col, keys))
+        rows: Sequence[Row[Any]] | None = None
+        while rows is None or len(rows) == BATCH:
+            async with self._database.session() as session:
+                rows = (await session.execute(batch)).all()
+                await self._store.delete(key for row in rows for key in row)
+
+
+async def sweep_forever(settings: Settings) -> None:
+    database = Database(settings.database_url.get_secret_value(), pool_size=2)
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=5)
+    sweeper = Sweeper(database, redis, ObjectStore(settings), WakeUps(make_broker(settings)))
+    leadership = Leadership(database)
+    try:
+        while True:
+            if await leadership.held():
+                await sweeper.sweep()
+            await asyncio.sleep(settings.sweep_seconds)
+    finally:
+        leadership.give_up()
+        await redis.aclose()
+        await database.close()
+
+
+async def run(settings: Settings) -> None:
+    """Sweep until SIGTERM or SIGINT. A pass may be cut short: what it leaves is done at the next."""
+    sweeping = asyncio.create_task(sweep_forever(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, sweeping.cancel)
+    with suppress(asyncio.CancelledError):
+        await sweeping
+
+
+def main() -> None:
+    settings = get_settings()
+    configure_logging(settings.log_level)
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()
