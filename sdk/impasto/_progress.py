@@ -1,0 +1,122 @@
+"""How far a job is, and a bar to show it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from inspect import isawaitable
+from typing import Any, TextIO, TypeAlias
+
+from .types.event import Canceled, Event, Failed, Started, Step, Succeeded
+from .types.job import Job, JobStatus
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job is at the moment."""
+
+    job_id: str
+    status: JobStatus = "queued"
+    fraction: float = 0.0
+    """How much of the whole job is done, 0 to 1."""
+    step: int = 0
+    """The denoising steps of the current image that are done..."""
+    total: int = 0
+    """...and how many it takes. 0 before the first."""
+    preview_jpeg: bytes | None = None
+    """What the image looks like so far."""
+
+    def after(self, event: Event[Any]) -> Progress:
+        match event:
+            case Started():
+                return Progress(self.job_id, "running")
+            case Step():
+                return Progress(
+                    self.job_id, "running", event.progress, event.step, event.total, event.preview_jpeg
+                )
+            case Succeeded() | Failed() | Canceled():
+                return self.at(event.job)
+            case _:
+                return self
+
+    def at(self, job: Job[Any]) -> Progress:
+        return replace(self, status=job.status, fraction=1.0 if job.status == "succeeded" else self.fraction)
+
+
+OnProgress: TypeAlias = Callable[[Progress], object]
+"""Called with every change. With `AsyncImpasto` it may be a coroutine function."""
+
+
+class Audience:
+    """Those who want to see the progress of one job. They are told what changes, and nothing twice."""
+
+    def __init__(self, job_id: str, on_progress: OnProgress | None, *, bar: bool) -> None:
+        self._watchers = [watcher for watcher in (on_progress, ProgressBar() if bar else None) if watcher]
+        self._progress = Progress(job_id)
+        self._told: Progress | None = None
+
+    async def hear(self, event: Event[Any]) -> None:
+        await self._tell(self._progress.after(event))
+
+    async def see(self, job: Job[Any]) -> None:
+        await self._tell(self._progress.at(job))
+
+    async def _tell(self, progress: Progress) -> None:
+        self._progress = progress
+        if progress == self._told:
+            return
+        self._told = progress
+        for watcher in self._watchers:
+            answer = watcher(progress)
+            if isawaitable(answer):
+                await answer
+
+
+class ProgressBar:
+    """An `on_progress` callback that draws on stderr: a bar on a terminal, a line a stage elsewhere."""
+
+    WIDTH = 30
+
+    def __init__(self, file: TextIO | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._file = file or sys.stderr
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._drawn = ""
+        self._full, self._empty = "█░" if _can_encode("█░", self._file) else "#."
+
+    def __call__(self, progress: Progress) -> None:
+        ended = progress.status not in ("queued", "running")
+        if self._file.isatty():
+            line = self._line(progress)
+            self._file.write("\r" + line.ljust(len(self._drawn)) + ("\n" if ended else ""))
+            self._drawn = line
+        else:
+            line = self._stage(progress)
+            if line != self._drawn:
+                self._file.write(line + "\n")
+            self._drawn = line
+        self._file.flush()
+
+    def _line(self, progress: Progress) -> str:
+        filled = round(self.WIDTH * progress.fraction)
+        bar = self._full * filled + self._empty * (self.WIDTH - filled)
+        step = f"  step {progress.step}/{progress.total}" if progress.total else ""
+        seconds = self._monotonic() - self._began
+        return f"{progress.status:<9} {bar} {progress.fraction:4.0%}{step}  {seconds:.1f} s"
+
+    def _stage(self, progress: Progress) -> str:
+        """The same for a log file: changes every quarter of the way."""
+        quarter = int(progress.fraction * 4) * 25
+        return f"{progress.job_id} {progress.status}" + (
+            f" {quarter}%" if progress.status == "running" else ""
+        )
+
+
+def _can_encode(text: str, file: TextIO) -> bool:
+    try:
+        text.encode(file.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What hangs off a client, one class a resource."""

@@ -1,0 +1,132 @@
+# ruff: noqa: ASYNC109 (a wait has a timeout of its own, on both clients, and an error that names the job)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic
+
+from .. import _request as ask
+from .._events import Events, streamed
+from .._follow import DEFAULT_TIMEOUT, follow
+from .._pagination import Listing, paged
+from .._progress import Audience, OnProgress
+from .._twin import Colour, endpoint, method
+from ..types import ImageToImage, Job, JobStatus, TextToImage
+from ..types.job import get_job
+from ._base import Resource
+
+
+class Jobs(Resource[Colour], Generic[Colour]):
+    @endpoint
+    def create(
+        self,
+        pipeline: str,
+        input: TextToImage | ImageToImage | Mapping[str, object],  # noqa: A002 (the contract's name for it)
+        *,
+        metadata: Mapping[str, str] | None = None,
+        wait: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> ask.Request[Job[Colour]]:
+        """Ask for a job, and return without waiting for its images.
+
+        Args:
+            pipeline: the id of a pipeline: text-to-image, image-to-image.
+            input: what the pipeline takes. See `pipelines.get(pipeline).input_schema`.
+            metadata: your own notes, kept with the job.
+            wait: seconds (1 to 60) the API may hold the answer until the job has ended.
+            idempotency_key: with the same key you get the same job, not a second one, for 24 hours. By
+                default each call makes a key of its own, so that its retries make one job.
+        """
+        return create_job(pipeline, input, metadata=metadata, wait=wait, idempotency_key=idempotency_key)
+
+    @endpoint
+    def get(self, job_id: str) -> ask.Request[Job[Colour]]:
+        """The job as it is now."""
+        return get_job(job_id)
+
+    @paged
+    def list(
+        self,
+        *,
+        status: JobStatus | None = None,
+        pipeline: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Listing[Job[Colour]]:
+        """Your organization's jobs, newest first. `limit` is the size of a page, not of the list."""
+        return Listing(
+            ask.path("jobs"),
+            Job[Colour],
+            {
+                "status": status,
+                "pipeline": pipeline,
+                "created_after": created_after,
+                "created_before": created_before,
+                "limit": limit,
+                "cursor": cursor,
+            },
+        )
+
+    @endpoint
+    def cancel(self, job_id: str) -> ask.Request[Job[Colour]]:
+        """Cancel a job. One that is running stops soon after: `cancel_requested` is set until it has.
+
+        Raises:
+            JobAlreadyFinishedError, CancelAlreadyRequestedError
+        """
+        return ask.post(ask.path("jobs", job_id, "cancel"), Job[Colour])
+
+    @method
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        on_progress: OnProgress | None = None,
+        progress: bool = False,
+    ) -> Job[Colour]:
+        """The job, once it has succeeded.
+
+        Args:
+            timeout: seconds to wait, None for as long as it takes.
+            on_progress: called with a `Progress` at every change.
+            progress: draw a bar on stderr.
+
+        Raises:
+            JobFailed, JobCanceled: it ended otherwise.
+            WaitTimeout: it did not end in time. It goes on.
+        """
+        return await follow(self._core, job_id, timeout, Audience(job_id, on_progress, bar=progress))
+
+    @streamed
+    def events(self, job_id: str, *, last_event_id: str | None = None) -> Events[Any]:
+        """What happens to the job, as it happens, until it has ended; first all that has happened already.
+
+        A dropped connection is resumed where it broke. `last_event_id` goes on after an event you have seen.
+        """
+        return Events(self._core, job_id, last_event_id=last_event_id)
+
+
+def create_job(
+    pipeline: str,
+    input: Mapping[str, object],  # noqa: A002
+    *,
+    metadata: Mapping[str, str] | None = None,
+    wait: int | None = None,
+    idempotency_key: str | None = None,
+) -> ask.Request[Job[Colour]]:
+    body = ask.given({"pipeline": pipeline, "input": dict(input), "metadata": metadata and dict(metadata)})
+    headers = ask.idempotency_header(idempotency_key)
+    if wait is not None:
+        headers["prefer"] = f"wait={wait}"
+    return ask.post(
+        ask.path("jobs"),
+        Job[Colour],
+        body,
+        headers=headers,
+        repeatable=True,  # the key sees to it
+        read_timeout=(wait or 0) + 10.0,
+    )

@@ -1,0 +1,48 @@
+"""What the API answers, as pydantic models."""
+
+from .api_key import ApiKey, NewApiKey
+from .event import (
+    AsyncEvent,
+    Canceled,
+    Event,
+    Failed,
+    ImageEvent,
+    Node,
+    Queued,
+    Started,
+    Step,
+    Succeeded,
+)
+from .image import AsyncImage, Image
+from .inputs import ImageToImage, TextToImage
+from .job import AsyncJob, Job, JobFailure, JobStatus
+from .model import Model
+from .pipeline import Pipeline, PipelineLimits
+from .upload import Upload
+
+__all__ = [
+    "ApiKey",
+    "AsyncEvent",
+    "AsyncImage",
+    "AsyncJob",
+    "Canceled",
+    "Event",
+    "Failed",
+    "Image",
+    "ImageEvent",
+    "ImageToImage",
+    "Job",
+    "JobFailure",
+    "JobStatus",
+    "Model",
+    "NewApiKey",
+    "Node",
+    "Pipeline",
+    "PipelineLimits",
+    "Queued",
+    "Started",
+    "Step",
+    "Succeeded",
+    "TextToImage",
+    "Upload",
+]

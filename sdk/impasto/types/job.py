@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias
+
+from pydantic import SkipValidation
+
+from .. import _request as ask
+from .._twin import Async, Colour
+from ._base import Result
+from .image import Image
+
+JobStatus: TypeAlias = Literal["queued", "running", "succeeded", "failed", "canceled"]
+
+
+class JobFailure(Result):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    node_id: str | None = None
+    node_type: str | None = None
+    retryable: bool
+
+
+class Job(Result, Generic[Colour]):
+    """One run of a pipeline, from the request to its images."""
+
+    id: str
+    status: SkipValidation[
+        JobStatus
+    ]  # checked by type checkers only: a status invented later must not break you
+    pipeline: str
+    model: str
+    input: dict[str, Any]
+    """The input as it is used: defaults and the seed filled in."""
+    metadata: dict[str, str]
+    mode: SkipValidation[Literal["live", "test"]]
+    images: list[Image[Colour]]
+    error: JobFailure | None = None
+    attempt: int
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    queued_seconds: float | None = None
+    running_seconds: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """True once nothing about this job can change."""
+        return self.status not in ("queued", "running")
+
+
+AsyncJob: TypeAlias = Job[Async]
+
+
+def get_job(job_id: str) -> ask.Request[Job[Colour]]:
+    return ask.get(ask.path("jobs", job_id), Job[Colour])
