@@ -175,6 +175,15 @@ def test_a_picture_can_start_from_another(runtime: Runtime) -> None:
     assert steps_of(events) == [(1, 2), (2, 2)]
 
 
+def test_a_picture_made_from_another_is_the_same_every_time(runtime: Runtime) -> None:
+    graph = image_to_image("start.png")
+    first = runtime.run(graph, images={"start.png": png("red")})
+    runtime.run(text_to_image())
+    again = runtime.run(graph, images={"start.png": png("red")})
+
+    assert pixels(first) == pixels(again)
+
+
 # --- progress
 
 
