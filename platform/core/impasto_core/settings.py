@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT_PEPPER = "development-pepper-never-in-production"
+_MIN_SECRET_LENGTH = 32
 
 
 class Settings(BaseSettings):
@@ -19,7 +20,8 @@ class Settings(BaseSettings):
     sweeper that of `impasto_worker`, `impastoctl` that of the owner. No process holds another's password.
     """
 
-    model_config = SettingsConfigDict(env_prefix="IMPASTO_", extra="ignore")
+    # A message about a wrong setting would print all the others, passwords included.
+    model_config = SettingsConfigDict(env_prefix="IMPASTO_", extra="ignore", hide_input_in_errors=True)
 
     environment: Literal["development", "production"] = "development"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -66,8 +68,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_its_own_secrets(self) -> Self:
-        if self.environment == "production" and self.api_key_pepper.get_secret_value() == DEVELOPMENT_PEPPER:
-            raise ValueError("IMPASTO_API_KEY_PEPPER must be set to a secret of its own in production")
+        pepper = self.api_key_pepper.get_secret_value()
+        if self.environment == "production" and (
+            pepper == DEVELOPMENT_PEPPER or len(pepper) < _MIN_SECRET_LENGTH
+        ):
+            raise ValueError(
+                "IMPASTO_API_KEY_PEPPER must be a secret of its own in production,"
+                f" of {_MIN_SECRET_LENGTH} characters at least"
+            )
         return self
 
 

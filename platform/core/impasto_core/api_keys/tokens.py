@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["live", "test"]
@@ -30,7 +30,7 @@ class MalformedToken(ValueError):
 class Token:
     """A parsed token. `text` is the secret itself: never log or store it."""
 
-    text: str
+    text: str = field(repr=False)
     mode: Mode
     lookup_id: str
 
