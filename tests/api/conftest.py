@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 from fastapi import FastAPI
+from redis.asyncio import Redis
+
 from impasto_api.app import create_app
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.settings import Settings
-from redis.asyncio import Redis
-
 from tests.support.painters import Painter
 from tests.support.servers import serve
 from tests.support.tenants import Tenant, make_tenant, register_model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import httpx
-from impasto_core.jobs.lifecycle import JobError
 
+from impasto_core.jobs.lifecycle import JobError
 from tests.support.painters import Painter
 
 REQUEST = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart", "seed": 7, "n": 2}}

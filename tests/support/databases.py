@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import asyncpg
-from impasto_core.database import Role, migrate
 from sqlalchemy import URL, make_url
+
+from impasto_core.database import Role, migrate
 
 PASSWORD = "only for tests"
 

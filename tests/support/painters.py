@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 
+from PIL import Image as Picture
+from redis.asyncio import Redis
+
 from impasto_core.database import Database
 from impasto_core.ids import new_id
 from impasto_core.images.tables import Image
@@ -15,8 +18,6 @@ from impasto_core.jobs.tables import Job
 from impasto_core.pipelines.base import seed_of
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
-from PIL import Image as Picture
-from redis.asyncio import Redis
 
 
 def png(width: int = 64, height: int = 64, color: str = "red") -> bytes:

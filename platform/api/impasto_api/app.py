@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from impasto_core.clock import Clock, utc_now
-from impasto_core.settings import Settings, get_settings
 
 from impasto_api import health, openapi, problems
 from impasto_api.api_keys.endpoints import router as api_keys
@@ -19,6 +17,8 @@ from impasto_api.pipelines.endpoints import router as pipelines
 from impasto_api.request_ids import RequestIds
 from impasto_api.services import open_services
 from impasto_api.uploads.endpoints import router as uploads
+from impasto_core.clock import Clock, utc_now
+from impasto_core.settings import Settings, get_settings
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> FastAPI:

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from impasto_core.jobs import lifecycle
-from impasto_core.pipelines import PIPELINES, InvalidInput
-from impasto_core.storage import StorageUnavailable
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+
+from impasto_core.jobs import lifecycle
+from impasto_core.pipelines import PIPELINES, InvalidInput
+from impasto_core.storage import StorageUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from impasto_core.ids import format_id, new_id
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from impasto_core.ids import format_id, new_id
 
 
 class RequestIds:

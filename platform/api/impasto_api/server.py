@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import uvicorn
-from impasto_core.settings import get_settings
 
 from impasto_api.app import create_app
+from impasto_core.settings import get_settings
 
 
 def main() -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from redis.asyncio import Redis
+
+from impasto_api.auth.keys import KeyRing
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
-from redis.asyncio import Redis
-
-from impasto_api.auth.keys import KeyRing
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fastapi import APIRouter
-from impasto_core.api_keys.scopes import Scope
-from impasto_core.api_keys.service import create_api_key
-from impasto_core.api_keys.tables import ApiKey
-from impasto_core.ids import ApiKeyId
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,6 +14,10 @@ from impasto_api.auth.dependencies import ApiKeysReader, ApiKeysWriter
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import ApiKeyRevoked, Forbidden, NotFound, ValidationFailed
 from impasto_api.services import ServicesDep
+from impasto_core.api_keys.scopes import Scope
+from impasto_core.api_keys.service import create_api_key
+from impasto_core.api_keys.tables import ApiKey
+from impasto_core.ids import ApiKeyId
 
 router = APIRouter(prefix="/v1/api-keys", tags=["api keys"])
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from impasto_core.api_keys.tables import ApiKey
 from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_core.api_keys.tables import ApiKey
 
 
 async def get(session: AsyncSession, key_id: UUID, *, lock: bool = False) -> ApiKey | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
 from impasto_core.api_keys.scopes import DEFAULT_SCOPES, Scope
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.ids import ApiKeyId
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MAX_GRACE_SECONDS = 7 * 86400
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from fastapi.security.http import HTTPAuthorizationCredentials
-from impasto_core.api_keys.scopes import Scope
 
 from impasto_api.auth.keys import InvalidKey, Principal
 from impasto_api.problems import Forbidden, Unauthenticated
 from impasto_api.services import ServicesDep
+from impasto_core.api_keys.scopes import Scope
 
 _bearer = HTTPBearer(
     scheme_name="api_key",

@@ -18,11 +18,12 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy import text
+
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.tokens import MalformedToken, Mode, parse
 from impasto_core.clock import Clock
 from impasto_core.database import Database
-from sqlalchemy import text
 
 logger = logging.getLogger(__name__)
 

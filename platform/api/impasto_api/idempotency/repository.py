@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from impasto_core.idempotency.tables import IdempotencyRecord
 from sqlalchemy import delete, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.problems import IdempotencyInFlight, IdempotencyKeyReused
+from impasto_core.idempotency.tables import IdempotencyRecord
 
 
 async def lock(session: AsyncSession, organization_id: UUID, key: str) -> None:

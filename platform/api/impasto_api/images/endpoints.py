@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from impasto_core.ids import ImageId, JobId
-from impasto_core.images.tables import Image
 
 from impasto_api.auth.dependencies import ImagesReader, ImagesWriter
 from impasto_api.images import repository
@@ -14,6 +12,8 @@ from impasto_api.images.schemas import ImageView
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
+from impasto_core.ids import ImageId, JobId
+from impasto_core.images.tables import Image
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 

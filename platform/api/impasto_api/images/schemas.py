@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from impasto_core.ids import ImageId, JobId, format_id
-from impasto_core.images.tables import Image
 from pydantic import AwareDatetime, BaseModel, Field
 
 from impasto_api.services import Services
+from impasto_core.ids import ImageId, JobId, format_id
+from impasto_core.images.tables import Image
 
 
 class ImageView(BaseModel):

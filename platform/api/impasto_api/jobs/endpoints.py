@@ -9,10 +9,6 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
-from impasto_core.ids import JobId, format_id
-from impasto_core.images.tables import Image
-from impasto_core.jobs import lifecycle
-from impasto_core.jobs.tables import Job, JobStatus
 from pydantic import AwareDatetime
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
@@ -24,6 +20,10 @@ from impasto_api.jobs.schemas import JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.services import ServicesDep
+from impasto_core.ids import JobId, format_id
+from impasto_core.images.tables import Image
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.tables import Job, JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from impasto_core.jobs.tables import Job, JobStatus
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
+
+from impasto_core.jobs.tables import Job, JobStatus
 
 
 async def get(session: AsyncSession, job_id: UUID) -> Job | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from impasto_api.images.schemas import ImageView
+from impasto_api.services import Services
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.pipelines import ImageToImageInput, TextToImageInput
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
-
-from impasto_api.images.schemas import ImageView
-from impasto_api.services import Services
 
 Metadata = Annotated[
     dict[

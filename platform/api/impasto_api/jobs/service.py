@@ -8,12 +8,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from impasto_core.ids import parse_id
-from impasto_core.jobs.events import EventWriter, Finished
-from impasto_core.jobs.tables import Job
-from impasto_core.models.service import find_model
-from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
-from impasto_core.queue import QueueUnavailable
 from redis.exceptions import RedisError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -25,6 +19,12 @@ from impasto_api.jobs.schemas import ImageToImageRequest, JobView, TextToImageRe
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.problems import NotFound
 from impasto_api.services import Services
+from impasto_core.ids import parse_id
+from impasto_core.jobs.events import EventWriter, Finished
+from impasto_core.jobs.tables import Job
+from impasto_core.models.service import find_model
+from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
+from impasto_core.queue import QueueUnavailable
 
 logger = logging.getLogger(__name__)
 

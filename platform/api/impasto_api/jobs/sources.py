@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from impasto_core.ids import parse_id
-from impasto_core.pipelines import InvalidInput
-from impasto_core.storage import ObjectNotFound
-from impasto_core.uploads.tables import Upload, UploadStatus
-
 from impasto_api.images import repository as images
 from impasto_api.services import Services
 from impasto_api.uploads import repository as uploads
 from impasto_api.uploads.pictures import NotAPicture, verify
+from impasto_core.ids import parse_id
+from impasto_core.pipelines import InvalidInput
+from impasto_core.storage import ObjectNotFound
+from impasto_core.uploads.tables import Upload, UploadStatus
 
 _KEEP_VERIFIED = timedelta(days=1)
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from fastapi.sse import format_sse_event
-from impasto_core.jobs.events import FIRST
 from pydantic import BaseModel
 
 from impasto_api.jobs import service
@@ -20,6 +19,7 @@ from impasto_api.jobs.schemas import FinalEvent, QueuedEvent
 from impasto_api.jobs.waiting import follow
 from impasto_api.problems import ValidationFailed
 from impasto_api.services import Services
+from impasto_core.jobs.events import FIRST
 
 QUEUED_ID = "0-1"
 FINAL_ID = "final"

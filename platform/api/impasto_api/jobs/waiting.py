@@ -12,11 +12,11 @@ import logging
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
 from redis.exceptions import RedisError
 
 from impasto_api.jobs import repository
 from impasto_api.services import Services
+from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from impasto_core.models.service import find_model
-from impasto_core.models.tables import Model
 from sqlmodel import col, select
 
 from impasto_api.auth.dependencies import ModelsReader
@@ -14,6 +12,8 @@ from impasto_api.models.schemas import ModelView
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
+from impasto_core.models.service import find_model
+from impasto_core.models.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

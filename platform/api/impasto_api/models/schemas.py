@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from impasto_core.models.tables import Model
 from pydantic import AwareDatetime, BaseModel, Field
+
+from impasto_core.models.tables import Model
 
 
 class ModelView(BaseModel):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from impasto_core.pipelines import PIPELINES
 
 from impasto_api.auth.dependencies import ModelsReader
 from impasto_api.pagination import Page
 from impasto_api.pipelines.schemas import PipelineView
 from impasto_api.problems import NotFound
+from impasto_core.pipelines import PIPELINES
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
 

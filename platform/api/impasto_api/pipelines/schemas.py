@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import BaseModel, Field
+
 from impasto_core.pipelines import Pipeline
 from impasto_core.pipelines.base import MAX_IMAGES, MAX_PROMPT, MAX_SIDE, MAX_STEPS, MIN_SIDE
-from pydantic import BaseModel, Field
 
 
 class PipelineLimits(BaseModel):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fastapi import APIRouter
-from impasto_core.ids import UploadId, new_id
-from impasto_core.uploads.tables import Upload
 
 from impasto_api.auth.dependencies import UploadsReader, UploadsWriter
 from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
 from impasto_api.uploads import repository
 from impasto_api.uploads.schemas import UploadCreate, UploadView
+from impasto_core.ids import UploadId, new_id
+from impasto_core.uploads.tables import Upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 

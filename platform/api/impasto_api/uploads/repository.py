@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from impasto_core.uploads.tables import Upload, UploadStatus
 from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.uploads.pictures import Picture
+from impasto_core.uploads.tables import Upload, UploadStatus
 
 
 async def get(session: AsyncSession, upload_id: UUID) -> Upload | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from impasto_core.ids import UploadId
-from impasto_core.uploads.tables import Upload, UploadStatus
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from impasto_api.services import Services
+from impasto_core.ids import UploadId
+from impasto_core.uploads.tables import Upload, UploadStatus
 
 MAX_BYTES = 20_000_000
 
