@@ -52,8 +52,7 @@ class Child:
                 cwd=folder,
                 process_group=0,
                 pass_fds=keep_open,
-                # The only way to set it before the program itself runs. Does nothing but two system calls.
-                preexec_fn=partial(_die_with_parent, death_signal, os.getpid()),
+                preexec_fn=die_with_parent(death_signal),
             )
 
     @property
@@ -122,8 +121,12 @@ def describe_exit(code: int) -> str:
     return f"code {code}" if code >= 0 else signal.Signals(-code).name
 
 
+def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """For `preexec_fn`: what it returns makes two system calls in the child before it becomes the program."""
+    return partial(_die_with_parent, death_signal, os.getpid())
+
+
 def _die_with_parent(death_signal: signal.Signals, parent: int) -> None:
-    """Runs in the child between fork and exec."""
     _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:  # It died before we could ask.
         os._exit(1)

@@ -1,0 +1,137 @@
+"""`impastoctl up`: everything, on this machine, with one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from impasto_ctl.console import Progress
+from impasto_ctl.errors import ControlError
+from impasto_ctl.installation import DEFAULT_STATE_DIR, StateDirOption
+from impasto_ctl.process import die_with_parent
+from impasto_ctl.signals import StopRequested, stop_requests
+
+_BETWEEN_LOOKS = 0.1  # seconds
+
+_READY = """\
+
+Impasto is up.
+
+    Base URL   {url}
+    API key    {key}
+    Docs       {url}/docs
+    Logs       {logs}
+
+A picture with curl:
+
+    curl -s {url}/v1/jobs -H 'Authorization: Bearer {key}' \
+-H 'Content-Type: application/json' -H 'Prefer: wait=60' \
+-d '{{"pipeline": "text-to-image", "input": {{"prompt": "a red heart"}}}}'
+
+and with Python:
+
+    python -c "from impasto import Impasto; \
+Impasto(base_url='{url}', api_key='{key}').images.generate('a red heart')[0].save('heart.png')"
+
+Ctrl-C stops everything. What was made is kept in {state}.
+"""
+
+
+def up(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="-- COMMAND",
+            help="Run this against it, then stop everything and exit as it did.",
+            show_default=False,
+        ),
+    ] = None,
+    state_dir: StateDirOption = DEFAULT_STATE_DIR,
+    worker_python: Annotated[
+        Path,
+        typer.Option(
+            envvar="IMPASTO_WORKER_PYTHON",
+            help="Interpreter of the environment with InvokeAI, for the worker.",
+            show_default="the one that runs impastoctl",
+        ),
+    ] = Path(sys.executable),
+) -> None:
+    """Start everything on this machine.
+
+    PostgreSQL, Valkey and an S3 server, the API, one worker and the sweeper: no container engine, no GPU.
+    Ctrl-C stops it all. Data, keys and addresses are kept in the state directory for the next time.
+
+    Where IMPASTO_DATABASE_URL, IMPASTO_REDIS_URL or IMPASTO_S3_ENDPOINT_URL is set, that server is used and
+    none started in its place. Every other IMPASTO_ variable reaches the API, the worker and the sweeper.
+
+    With a COMMAND, it is run with IMPASTO_BASE_URL and IMPASTO_API_KEY set, and its exit code is ours.
+
+    **Examples**
+
+    * `impastoctl up`
+
+    * `impastoctl up -- python examples/quickstart.py`
+
+    * `IMPASTO_WORKER_DEVICE=cuda impastoctl up --worker-python .nox/worker/bin/python`
+    """
+    from impasto_ctl.local_platform import LocalPlatform
+
+    code = 0
+    try:
+        with (
+            stop_requests(),
+            LocalPlatform(state_dir, worker_python=worker_python, progress=Progress()) as platform,
+        ):
+            if command:
+                environ = {"IMPASTO_BASE_URL": platform.base_url, "IMPASTO_API_KEY": platform.api_key}
+                code = run_to_end(command, os.environ | environ, meanwhile=platform.tend)
+            else:
+                state = platform.state.path
+                typer.echo(
+                    _READY.format(
+                        url=platform.base_url, key=platform.api_key, logs=state / "logs", state=state
+                    )
+                )
+                while True:
+                    platform.tend()
+                    time.sleep(_BETWEEN_LOOKS)
+    except StopRequested as request:
+        code = 128 + request.by if command else 0
+    raise typer.Exit(code)
+
+
+def run_to_end(command: Sequence[str], environ: Mapping[str, str], meanwhile: Callable[[], None]) -> int:
+    """Runs the command in our place on the terminal; its exit code, as a shell would tell it."""
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            command, env=environ, preexec_fn=die_with_parent(signal.SIGTERM)
+        )
+    except OSError as error:
+        raise ControlError(f"{command[0]} cannot be run: {error.strerror}") from error
+    try:
+        while True:
+            try:
+                code = process.wait(_BETWEEN_LOOKS)
+            except subprocess.TimeoutExpired:
+                meanwhile()
+            else:
+                return code if code >= 0 else 128 - code
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], within: float = 3) -> None:
+    process.terminate()
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,121 @@
+"""What an installation for development needs before it can paint: a schema, a key, a model.
+
+Everything here is done once and found done the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import url2pathname
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_core.api_keys.scopes import ALL_SCOPES
+from impasto_core.api_keys.service import create_api_key
+from impasto_core.api_keys.tables import ApiKey
+from impasto_core.api_keys.tokens import MalformedToken, parse
+from impasto_core.database import Role, migrate
+from impasto_core.models.service import folder_digest, put_model
+from impasto_core.models.tables import Model
+from impasto_core.organizations.service import create_organization, find_organization
+from impasto_ctl.database import let_in, owner_session
+from impasto_ctl.process import Child
+from impasto_ctl.state import StateDirectory, write_private
+
+ORGANIZATION = "development"
+MODEL = "impasto-tiny"
+
+
+async def prepare_database(owner_url: str, state: StateDirectory) -> dict[Role, str]:
+    """Migrates; the URLs of the two roles that the platform's processes log in as."""
+    await migrate.upgrade(owner_url)
+    return await let_in(
+        owner_url,
+        {
+            Role.API: state.secret("postgres_api_password"),
+            Role.WORKER: state.secret("postgres_worker_password"),
+        },
+    )
+
+
+async def development_key(owner_url: str, state: StateDirectory, pepper: str) -> str:
+    """The development organization's token, kept in the file `api_key`; a new one where it opens nothing."""
+    file = state.path / "api_key"
+    async with owner_session(owner_url) as session:
+        if file.exists() and await _opens(session, token := file.read_text().strip(), pepper):
+            return token
+        organization = await find_organization(session, ORGANIZATION)
+        if organization is None:
+            organization = await create_organization(session, slug=ORGANIZATION, name="Development")
+        _, token = await create_api_key(
+            session,
+            organization_id=organization.id,
+            name="impastoctl up",
+            mode="live",
+            pepper=pepper,
+            scopes=ALL_SCOPES,
+        )
+    write_private(file, token + "\n")
+    return token
+
+
+async def _opens(session: AsyncSession, token: str, pepper: str) -> bool:
+    try:
+        parsed = parse(token)
+    except MalformedToken:
+        return False
+    key = (await session.exec(select(ApiKey).where(ApiKey.lookup_id == parsed.lookup_id))).one_or_none()
+    return (
+        key is not None
+        and parsed.matches(key.token_hash, pepper)
+        and key.revoked_at is None
+        and (key.expires_at is None or key.expires_at > datetime.now(UTC))
+    )
+
+
+def has_a_model(owner_url: str) -> bool:
+    """Whether a worker of this machine would find the files of at least one model."""
+    sources = asyncio.run(_model_sources(owner_url))
+    return any(
+        not source.startswith("file://") or Path(url2pathname(source[7:])).is_dir() for source in sources
+    )
+
+
+async def _model_sources(owner_url: str) -> Sequence[str]:
+    async with owner_session(owner_url) as session:
+        return (await session.exec(select(Model.source).where(col(Model.enabled)))).all()
+
+
+def write_demo_model(state: StateDirectory, worker_python: Path) -> Path:
+    """Has the worker's interpreter write the demo model, which takes torch and some seconds; its folder."""
+    folder = state.folder("models") / MODEL
+    Child(
+        "The demo model's writer",
+        [worker_python, "-m", "impasto_workers.demo_model", folder],
+        log=state.new_log("demo_model"),
+        environ=os.environ,
+    ).wait_for_success(within=600)
+    return folder
+
+
+async def register_demo_model(owner_url: str, folder: Path) -> None:
+    async with owner_session(owner_url) as session:
+        await put_model(
+            session,
+            Model(
+                slug=MODEL,
+                name="Impasto Tiny",
+                description="A few megabytes, so that everything can be tried without a GPU.",
+                base="sd-1",
+                source=folder.as_uri(),
+                digest=folder_digest(folder),
+                default_width=256,
+                default_height=256,
+                max_pixels=512 * 512,
+            ),
+        )

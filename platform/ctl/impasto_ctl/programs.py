@@ -1,0 +1,81 @@
+"""The platform's own processes, each with an environment of its own and the password of one database role."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from impasto_core.database import Role
+from impasto_ctl.embedded import EmbeddedServers
+from impasto_ctl.supervisor import Program
+
+
+@dataclass(frozen=True)
+class ApiAddress:
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+def platform_programs(
+    servers: EmbeddedServers,
+    database_urls: Mapping[Role, str],
+    *,
+    api: ApiAddress,
+    pepper: str,
+    worker_python: Path,
+) -> list[Program]:
+    """API, worker and sweeper. What the caller's environment says of anything else reaches them unchanged."""
+    state = servers.state
+    shared = (
+        dict(os.environ)
+        | {"PYTHONUNBUFFERED": "1", "IMPASTO_REDIS_URL": servers.redis_url}
+        | _storage(servers)
+    )
+    as_worker = shared | {"IMPASTO_DATABASE_URL": database_urls[Role.WORKER]}
+    ready_file = state.path / "worker.ready"
+    return [
+        Program(
+            "api",
+            [sys.executable, "-m", "impasto_api.server"],
+            shared
+            | {
+                "IMPASTO_DATABASE_URL": database_urls[Role.API],
+                "IMPASTO_API_KEY_PEPPER": pepper,
+                "IMPASTO_API_HOST": api.host,
+                "IMPASTO_API_PORT": str(api.port),
+            },
+            ready_url=f"{api.url}/readyz",
+        ),
+        Program(
+            "worker",
+            [worker_python, "-m", "impasto_workers.main"],
+            {"IMPASTO_WORKER_GRACE_SECONDS": "2"}  # Ctrl-C should not wait for a picture.
+            | as_worker
+            | {
+                "IMPASTO_WORKER_READY_FILE": str(ready_file),
+                "IMPASTO_WORKER_DATA_DIR": str(state.folder("worker")),
+            },
+            ready_file=ready_file,
+            ready_within=300,  # On a slow disk, torch and InvokeAI take minutes the first time.
+        ),
+        Program("sweeper", [sys.executable, "-m", "impasto_workers.sweeper"], as_worker),
+    ]
+
+
+def _storage(servers: EmbeddedServers) -> dict[str, str]:
+    bucket = servers.bucket
+    named = {
+        "IMPASTO_S3_ENDPOINT_URL": bucket.endpoint_url,
+        "IMPASTO_S3_REGION": bucket.region,
+        "IMPASTO_S3_BUCKET": bucket.name,
+        "IMPASTO_S3_ACCESS_KEY_ID": bucket.access_key_id,
+        "IMPASTO_S3_SECRET_ACCESS_KEY": bucket.secret_access_key,
+    }
+    return {name: value for name, value in named.items() if value is not None}
