@@ -9,10 +9,10 @@ Importing this package imports nothing else: each name below is loaded when it i
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from ._version import __version__ as __version__
 
+TYPE_CHECKING = False  # what type checkers take for true; importing it from typing would double the cost
 if TYPE_CHECKING:
     from ._client import AsyncImpasto as AsyncImpasto
     from ._client import Impasto as Impasto

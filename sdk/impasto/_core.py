@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
 
 from ._exceptions import (
     APIConnectionError,
@@ -156,6 +155,10 @@ class Origin:
 
     def read(self, result: type[T], data: object = None) -> T:
         """A `result` (a model, or None) made of `data`, by default of the whole answer."""
+        from pydantic import (
+            BaseModel,
+        )  # not before there is something to read: half of the import time is its
+
         if not issubclass(result, BaseModel):
             return result()
         try:
