@@ -47,11 +47,16 @@ class Template:
         await self._execute(f'DROP DATABASE IF EXISTS "{name or self._name}" WITH (FORCE)')
 
     async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(_text(self._url))
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
+        await execute(_text(self._url), statement)
+
+
+async def execute(url: str, statement: str) -> None:
+    """One statement outside of any transaction, as `CREATE DATABASE` wants it."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def _text(url: URL) -> str:

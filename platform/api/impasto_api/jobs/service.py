@@ -109,7 +109,6 @@ async def _make(
     resolved: PipelineInput = request.input.resolve(
         model, init_size=(init.width, init.height) if init else None
     )
-    now = services.clock()
     return Job(
         organization_id=principal.organization_id,
         api_key_id=principal.api_key_id,
@@ -121,8 +120,7 @@ async def _make(
         graph=PIPELINES[request.pipeline].build(resolved, model),
         images_in={reference: sources[field].object_key for field, reference in resolved.images().items()},
         user_metadata=request.metadata,
-        created_at=now,
-        available_at=now,
+        created_at=services.clock(),
     )
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index
+from sqlalchemy import CheckConstraint, Index, func
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import (
@@ -48,7 +48,8 @@ class Job(SQLModel, table=True):
     """A request for pictures. `attempt` counts claims and is the fencing token of the current lease.
 
     `images_in` maps every image name the graph reads to the object that holds it. `error` is what the
-    caller sees: {code, message, node_id, node_type, retryable}.
+    caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
+    claimed, is by the database's clock, and now where nothing is said.
     """
 
     __tablename__ = "jobs"
@@ -84,7 +85,9 @@ class Job(SQLModel, table=True):
     error: dict[str, Any] | None = json_column(default=None)
 
     created_at: datetime = created_now()
-    available_at: datetime = created_now()
+    available_at: datetime = timestamp(
+        default=None, nullable=False, sa_column_kwargs={"server_default": func.now()}
+    )
     started_at: datetime | None = timestamp(default=None)
     finished_at: datetime | None = timestamp(default=None)
     lease_expires_at: datetime | None = timestamp(default=None)

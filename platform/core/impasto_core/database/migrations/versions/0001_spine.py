@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("mode IN ('live', 'test')", name="ck_api_keys_mode"),
+        sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_api_keys_mode")),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name="fk_api_keys_organization_id", ondelete="CASCADE"
         ),
@@ -76,7 +76,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(255), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("body", postgresql.JSONB(), nullable=False),
+        sa.Column("body", postgresql.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -94,7 +94,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("role IN ('owner', 'admin', 'member')", name="ck_memberships_role"),
+        sa.CheckConstraint("role IN ('owner', 'admin', 'member')", name=op.f("ck_memberships_role")),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.id"],
@@ -119,7 +119,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(64), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("status IN ('pending', 'verified')", name="ck_uploads_status"),
+        sa.CheckConstraint("status IN ('pending', 'verified')", name=op.f("ck_uploads_status")),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name="fk_uploads_organization_id", ondelete="CASCADE"
         ),
@@ -145,20 +145,22 @@ def upgrade() -> None:
         sa.Column("worker", sa.String(200), nullable=True),
         sa.Column("error", postgresql.JSONB(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("available_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "available_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "(status = 'running') = (lease_expires_at IS NOT NULL)", name="ck_jobs_leased_while_running"
+            "(status = 'running') = (lease_expires_at IS NOT NULL)", name=op.f("ck_jobs_leased_while_running")
         ),
         sa.CheckConstraint(
             "(status IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
-            name="ck_jobs_finished_once",
+            name=op.f("ck_jobs_finished_once"),
         ),
         sa.CheckConstraint(
-            "status IN ('queued', 'running', 'succeeded', 'failed', 'canceled')", name="ck_jobs_status"
+            "status IN ('queued', 'running', 'succeeded', 'failed', 'canceled')", name=op.f("ck_jobs_status")
         ),
         sa.ForeignKeyConstraint(
             ["api_key_id"], ["api_keys.id"], name="fk_jobs_api_key_id", ondelete="SET NULL"
@@ -212,7 +214,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "outcome IN ('succeeded', 'failed', 'canceled', 'lost', 'returned')",
-            name="ck_job_attempts_outcome",
+            name=op.f("ck_job_attempts_outcome"),
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_attempts_job_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
