@@ -21,6 +21,7 @@ from impasto_core.jobs.events import (
     Step,
     StreamEvent,
 )
+from tests.support.job_desk import until
 
 
 @pytest.fixture
@@ -96,8 +97,11 @@ async def test_the_streams_of_two_jobs_know_nothing_of_each_other(redis: Redis, 
 async def test_a_reader_that_waits_is_woken_by_the_next_event(redis: Redis, job_id: UUID) -> None:
     waiting = asyncio.create_task(EventReader(redis, job_id).read(FIRST, wait_seconds=20))
     writer = EventWriter(redis, job_id, 1)
-    while not waiting.done() and not await _clients_that_block(redis):
-        await asyncio.sleep(0)
+
+    async def is_waited_for() -> bool:
+        return bool((await redis.info("clients"))["blocked_clients"])
+
+    await until(is_waited_for, "nobody reads")
     await writer.write(Finished())
     assert await waiting == [("1-1", Finished())]
 
@@ -119,7 +123,3 @@ async def test_a_stream_is_forgotten_after_a_day(redis: Redis, job_id: UUID) -> 
     await EventWriter(redis, job_id, 1).write(Finished())
     [key] = await redis.keys("*")
     assert 0 < await redis.ttl(key) <= 24 * 3600
-
-
-async def _clients_that_block(redis: Redis) -> int:
-    return int((await redis.info("clients"))["blocked_clients"])

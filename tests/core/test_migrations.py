@@ -32,7 +32,7 @@ CATALOGUE = {
     """,
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     "functions": "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
-    "policies": "SELECT tablename, policyname, roles::text, qual FROM pg_policies WHERE schemaname = 'public'",
+    "policies": "SELECT tablename, policyname, roles::text, qual FROM pg_policies",
     "grants": """
         SELECT table_name, column_name, grantee, privilege_type FROM information_schema.column_privileges
         WHERE table_schema = 'public' AND grantee LIKE 'impasto_%'

@@ -10,6 +10,7 @@ from impasto_core.api_keys.scopes import DEFAULT_SCOPES, Scope
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.ids import ApiKeyId
+from impasto_core.text import Text
 
 MAX_GRACE_SECONDS = 7 * 86400
 
@@ -17,7 +18,7 @@ MAX_GRACE_SECONDS = 7 * 86400
 class ApiKeyCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=100, examples=["nightly batch"])
+    name: Text = Field(min_length=1, max_length=100, examples=["nightly batch"])
     mode: Mode = Field(default="live", description="Jobs carry the mode of the key that made them.")
     scopes: list[Scope] = Field(
         default=list(DEFAULT_SCOPES),

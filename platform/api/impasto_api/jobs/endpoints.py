@@ -24,6 +24,7 @@ from impasto_core.ids import JobId, format_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.text import Text
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -92,7 +93,7 @@ async def list_jobs(
     principal: JobsReader,
     page: PageDep,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
-    pipeline: Annotated[str | None, Query(max_length=63, description="Only jobs of this pipeline.")] = None,
+    pipeline: Annotated[Text | None, Query(max_length=63, description="Only jobs of this pipeline.")] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="Only later jobs.")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Only earlier jobs.")] = None,
 ) -> Page[JobView]:

@@ -15,11 +15,12 @@ from impasto_core.images.tables import Image
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.pipelines import ImageToImageInput, TextToImageInput
+from impasto_core.text import Text
 
 Metadata = Annotated[
     dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=40)],
-        Annotated[str, StringConstraints(max_length=500)],
+        Annotated[Text, StringConstraints(min_length=1, max_length=40)],
+        Annotated[Text, StringConstraints(max_length=500)],
     ],
     Field(max_length=16, description="Your own notes on the job: up to 16 names and texts.", examples=[{}]),
 ]

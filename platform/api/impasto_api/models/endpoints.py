@@ -14,6 +14,7 @@ from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
 from impasto_core.models.service import find_model
 from impasto_core.models.tables import Model
+from impasto_core.text import Text
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -30,7 +31,7 @@ async def list_models(services: ServicesDep, principal: ModelsReader, page: Page
 async def get_model(
     services: ServicesDep,
     principal: ModelsReader,
-    model_id: Annotated[str, Path(max_length=63, examples=["impasto-tiny"])],
+    model_id: Annotated[Text, Path(max_length=63, examples=["impasto-tiny"])],
 ) -> ModelView:
     async with services.database.tenant(principal.organization_id) as session:
         model = await find_model(session, model_id)

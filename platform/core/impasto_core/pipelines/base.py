@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from impasto_core.models.tables import Model
 from impasto_core.pipelines.graph import Graph, GraphBuilder, Output
+from impasto_core.text import Text
 
 MAX_SEED = 2**32 - 1
 MIN_SIDE, MAX_SIDE = 64, 2048
@@ -58,10 +59,13 @@ def fit(width: int, height: int, max_pixels: int) -> tuple[int, int]:
     """The largest size of about the same shape, in multiples of 8, that has at most `max_pixels`."""
     scale = min(1.0, math.sqrt(max_pixels / (width * height)), MAX_SIDE / max(width, height))
 
-    def side(length: int) -> int:
-        return max(MIN_SIDE, int(length * scale) // 8 * 8)
+    def side(length: float) -> int:
+        return max(MIN_SIDE, int(length + 1e-6) // 8 * 8)  # 511.9999 of a rounded product is 512
 
-    return side(width), side(height)
+    # The short side of a strip cannot shrink below MIN_SIDE, so the long one must give way.
+    short = side(min(width, height) * scale)
+    long = side(min(max(width, height) * scale, max_pixels / short))
+    return (short, long) if width < height else (long, short)
 
 
 class PipelineInput(BaseModel):
@@ -69,11 +73,11 @@ class PipelineInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_enum_values=True)
 
-    prompt: str = Field(
+    prompt: Text = Field(
         min_length=1, max_length=MAX_PROMPT, examples=["a big red heart"], description="What to paint."
     )
-    negative_prompt: str = Field(default="", max_length=MAX_PROMPT, description="What to keep away from.")
-    model: str | None = Field(
+    negative_prompt: Text = Field(default="", max_length=MAX_PROMPT, description="What to keep away from.")
+    model: Text | None = Field(
         default=None, max_length=63, description="Id of a model; the platform's default where left out."
     )
     width: Side | None = Field(default=None, description="Pixels, a multiple of 8; the model's own if null.")

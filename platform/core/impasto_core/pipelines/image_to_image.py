@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 from pydantic import Field
@@ -34,9 +35,9 @@ class ImageToImageInput(PipelineInput):
             raise InvalidInput(
                 "strength",
                 "too_low",
-                f"With {self.steps} steps, strength must be at least {1 / self.steps:.2f}.",
+                f"With {self.steps} steps, strength must be at least {math.ceil(100 / self.steps) / 100}.",
             )
-        return super().resolve(model)
+        return super().resolve(model, init_size=init_size)
 
     def images(self) -> dict[str, str]:
         return {"init_image": self.init_image}
