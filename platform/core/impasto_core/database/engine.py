@@ -21,6 +21,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, statement_seconds: float = 30) -> None:
+        # Foreign keys lead from table to table: SQLAlchemy must know all of them before the first flush, whatever
+        # part of the house a process has imported. (Here, since the tables themselves import this package.)
+        from impasto_core.database import tables  # noqa: F401
+
         self.url = make_url(url).set(drivername="postgresql+asyncpg")
         self.engine = create_async_engine(
             self.url,
