@@ -144,7 +144,7 @@ class Sweeper:
         rows: Sequence[Row[Any]] | None = None
         while rows is None or len(rows) == BATCH:
             async with self._database.session() as session:
-                rows = (await session.execute(batch)).all()
+                rows = (await session.exec(batch)).all()
                 await self._store.delete(key for row in rows for key in row)
 
 

@@ -1,0 +1,85 @@
+"""What stands in the place of InvokeAI."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from impasto_workers.runtime import (
+    Event,
+    ImageReady,
+    ModelIdentity,
+    NodeCompleted,
+    NodeError,
+    NodeStarted,
+    RunResult,
+    Step,
+)
+from tests.support.painters import png
+
+STEPS = 3
+
+
+class Brush:
+    """Paints a graph's images in one color, and nothing of its prompt.
+
+    `error` makes it fail, `crash` raise. While `held`, it waits in the middle of the first picture, until it
+    is released or told to cancel, which it does not notice when it is `deaf`.
+    """
+
+    def __init__(self) -> None:
+        self.error: NodeError | None = None
+        self.crash: Exception | None = None
+        self.deaf = False
+        self.given: Mapping[str, bytes] = {}
+        self.models: dict[str, Path] = {}
+        self.runs = 0
+        self.is_waiting = threading.Event()
+        self._released = threading.Event()
+        self._released.set()
+
+    def hold(self) -> None:
+        self._released.clear()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def register_model(self, key: str, name: str, path: Path) -> ModelIdentity:
+        self.models[key] = path
+        return ModelIdentity(base="sd-1", type="main", format="diffusers", variant=None)
+
+    def run(
+        self,
+        graph: Mapping[str, Any],
+        *,
+        images: Mapping[str, bytes] | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+        cancel: threading.Event | None = None,
+    ) -> RunResult:
+        self.runs += 1
+        self.given = images or {}
+        painted: list[ImageReady] = []
+        for node in (node for node in graph["nodes"] if node.startswith("denoise_")):
+            on_event(NodeStarted(node, "denoise_latents"))
+            self._wait(cancel or threading.Event())
+            if self.crash:
+                raise self.crash
+            if self.error:
+                return RunResult("failed", (), self.error, 0.0)
+            if cancel and cancel.is_set():
+                return RunResult("canceled", tuple(painted), None, 0.0)
+            for step in range(1, STEPS + 1):
+                on_event(Step(node, step, STEPS, preview_jpeg=b"jpeg" if step == 1 else None))
+            on_event(NodeCompleted(node, "denoise_latents"))
+            image = ImageReady(node.replace("denoise", "image"), 512, 256, png(512, 256))
+            painted.append(image)
+            on_event(image)
+        return RunResult("succeeded", tuple(painted), None, 0.0)
+
+    def _wait(self, cancel: threading.Event) -> None:
+        while not self._released.wait(0.01):
+            self.is_waiting.set()
+            if cancel.is_set() and not self.deaf:
+                return

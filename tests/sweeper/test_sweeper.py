@@ -1,0 +1,311 @@
+"""What the sweeper does, on real PostgreSQL, Redis and S3 and with no more rights than a worker has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import column, func, table
+from sqlmodel import SQLModel, select
+
+from impasto_core.clock import utc_now
+from impasto_core.database import Database
+from impasto_core.idempotency.tables import IdempotencyRecord
+from impasto_core.ids import new_id
+from impasto_core.images.tables import Image
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.events import EventWriter, Fenced, Finished, Started
+from impasto_core.jobs.tables import Job
+from impasto_core.queue import WakeUps, make_broker
+from impasto_core.settings import Settings
+from impasto_core.storage import ObjectNotFound, ObjectStore
+from impasto_core.uploads.tables import Upload, UploadStatus
+from impasto_workers.leadership import Leadership
+from impasto_workers.sweeper import MAX_WAKE_UPS, Sweeper
+from tests.support.job_desk import Jobs, events_of, until
+from tests.support.jobs import image_of
+
+TOMORROW = utc_now() + timedelta(days=1)
+
+
+@pytest.fixture
+def wake_ups(settings: Settings, redis: Redis) -> WakeUps:
+    return WakeUps(make_broker(settings))
+
+
+@pytest.fixture
+def store(settings: Settings) -> ObjectStore:
+    return ObjectStore(settings)
+
+
+@pytest.fixture
+def sweeper(worker_database: Database, redis: Redis, store: ObjectStore, wake_ups: WakeUps) -> Sweeper:
+    return Sweeper(worker_database, redis, store, wake_ups)
+
+
+@pytest.fixture
+def sweeper_tomorrow(
+    worker_database: Database, redis: Redis, store: ObjectStore, wake_ups: WakeUps
+) -> Sweeper:
+    return Sweeper(worker_database, redis, store, wake_ups, clock=lambda: TOMORROW)
+
+
+async def claim(database: Database) -> Job:
+    async with database.session() as session:
+        job = await lifecycle.claim(session, pool="default", worker="lost", lease_seconds=30)
+    assert job is not None
+    return job
+
+
+async def save(database: Database, *rows: SQLModel) -> None:
+    async with database.session() as session:
+        session.add_all(rows)
+
+
+async def exists(store: ObjectStore, key: str) -> bool:
+    try:
+        await store.head(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+# Lost workers
+
+
+async def test_a_job_whose_worker_went_silent_is_queued_again(
+    jobs: Jobs, sweeper: Sweeper, worker_database: Database
+) -> None:
+    job = await jobs.add()
+    await claim(worker_database)
+    await sweeper.sweep()
+    assert (await jobs.get(job)).status == "running", "its lease is not over"
+    await jobs.expire_lease(job)
+    await sweeper.sweep()
+    assert (await jobs.get(job)).status == "queued"
+    assert await jobs.outcomes(job) == ["lost"]
+
+
+async def test_a_job_that_loses_three_workers_fails_and_its_readers_hear_of_it(
+    jobs: Jobs, sweeper: Sweeper, worker_database: Database, redis: Redis
+) -> None:
+    job = await jobs.add()
+    for attempt in (1, 2, 3):
+        await jobs.change(job, available_at=utc_now() - timedelta(seconds=1))
+        await claim(worker_database)
+        await EventWriter(redis, job.id, attempt).write(Started(job_id=job.id, attempt=attempt))
+        await jobs.expire_lease(job)
+        await sweeper.sweep()
+    failed = await jobs.get(job)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error["code"] == "worker-lost"
+    assert (await events_of(redis, job))[-1] == Finished()
+    with pytest.raises(Fenced):
+        await EventWriter(redis, job.id, 3).write(Finished())
+
+
+async def test_a_job_to_be_canceled_ends_without_its_worker(
+    jobs: Jobs, sweeper: Sweeper, worker_database: Database, owner_database: Database, redis: Redis
+) -> None:
+    job = await jobs.add()
+    await claim(worker_database)
+    async with owner_database.session() as session:
+        await lifecycle.cancel(session, job.id)
+    await jobs.expire_lease(job)
+    await sweeper.sweep()
+    assert (await jobs.get(job)).status == "canceled"
+    assert await events_of(redis, job) == [Finished()]
+
+
+# Wake-ups
+
+
+async def test_jobs_that_wait_unheard_are_announced_once(
+    jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps
+) -> None:
+    for _ in range(3):
+        await jobs.change(await jobs.add(), available_at=utc_now() - timedelta(seconds=10))
+    await jobs.add()  # so new that its own wake-up may be on its way
+    for _ in range(2):
+        await sweeper.sweep()
+        assert await wake_ups.waiting("default") == 3
+
+
+async def test_only_what_the_queue_lacks_is_sent(jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps) -> None:
+    await wake_ups.send("default", 2)
+    for _ in range(3):
+        await jobs.change(await jobs.add(), available_at=utc_now() - timedelta(seconds=10))
+    await sweeper.sweep()
+    assert await wake_ups.waiting("default") == 3
+
+
+async def test_a_long_queue_is_not_told_all_at_once(
+    jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps, owner_database: Database
+) -> None:
+    job = await jobs.add()
+    long_ago = utc_now() - timedelta(minutes=1)
+    copies = [job.model_copy(update={"id": new_id(), "available_at": long_ago}) for _ in range(250)]
+    await save(owner_database, *[Job(**copy.model_dump()) for copy in copies])
+    await sweeper.sweep()
+    assert await wake_ups.waiting("default") == MAX_WAKE_UPS
+
+
+# What has had its time
+
+
+async def test_expired_idempotency_records_are_deleted(
+    jobs: Jobs, sweeper_tomorrow: Sweeper, owner_database: Database
+) -> None:
+    def record(key: str, expires_at: datetime) -> IdempotencyRecord:
+        return IdempotencyRecord(
+            organization_id=jobs.organization_id,
+            key=key,
+            fingerprint=b"",
+            status=202,
+            body={},
+            expires_at=expires_at,
+        )
+
+    second = timedelta(seconds=1)
+    await save(owner_database, record("old", TOMORROW - second), record("new", TOMORROW + second))
+    await sweeper_tomorrow.sweep()
+    async with owner_database.session() as session:
+        assert (await session.exec(select(IdempotencyRecord.key))).all() == ["new"]
+
+
+async def test_uploads_that_were_never_used_are_deleted_with_their_objects(
+    jobs: Jobs, sweeper_tomorrow: Sweeper, owner_database: Database, store: ObjectStore
+) -> None:
+    def upload(status: UploadStatus, expires_at: datetime) -> Upload:
+        name = f"organizations/{jobs.organization_id}/uploads/{new_id()}"
+        return Upload(
+            organization_id=jobs.organization_id,
+            status=status,
+            object_key=f"{name}/original",
+            verified_key=f"{name}/verified.png",
+            content_type="image/png",
+            size=1,
+            expires_at=expires_at,
+        )
+
+    long_ago = TOMORROW - timedelta(hours=2)
+    unused = [upload(UploadStatus.PENDING, long_ago) for _ in range(25)]  # more than a batch
+    kept = [upload(UploadStatus.VERIFIED, long_ago), upload(UploadStatus.PENDING, TOMORROW)]
+    for one in (unused[0], *kept):
+        await store.put(one.object_key, b"x", "image/png")
+    await save(owner_database, *unused, *kept)
+    await sweeper_tomorrow.sweep()
+
+    async with owner_database.session() as session:
+        left = set((await session.exec(select(Upload.object_key))).all())
+    assert left == {one.object_key for one in kept}
+    assert not await exists(store, unused[0].object_key)
+    assert all([await exists(store, one.object_key) for one in kept])
+
+
+@pytest.fixture
+async def images(jobs: Jobs, owner_database: Database, store: ObjectStore) -> list[Image]:
+    """Two images, of which the owner has deleted the first."""
+    job = await jobs.add()
+    images = [image_of(job, 0), image_of(job, 1)]
+    images[0].deleted_at = utc_now()
+    for image in images:
+        await store.put(image.object_key, b"png", "image/png")
+        await store.put(image.thumbnail_key, b"webp", "image/webp")
+    await save(owner_database, *images)
+    return images
+
+
+async def test_deleted_images_go_with_their_objects(
+    images: list[Image], sweeper: Sweeper, owner_database: Database, store: ObjectStore
+) -> None:
+    await sweeper.sweep()
+    deleted, kept = images
+    async with owner_database.session() as session:
+        assert (await session.exec(select(Image.id))).all() == [kept.id]
+    assert not await exists(store, deleted.object_key)
+    assert not await exists(store, deleted.thumbnail_key)
+    assert await exists(store, kept.object_key)
+
+
+# When something is away
+
+
+async def test_without_the_object_store_rows_stay_for_the_next_pass(
+    images: list[Image],
+    settings: Settings,
+    worker_database: Database,
+    owner_database: Database,
+    redis: Redis,
+    wake_ups: WakeUps,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = ObjectStore(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"}))
+    await Sweeper(worker_database, redis, away, wake_ups).sweep()
+    assert "delete_images: trying again" in caplog.text
+    async with owner_database.session() as session:
+        assert len((await session.exec(select(Image.id))).all()) == len(images)
+
+
+async def test_without_redis_lost_workers_are_still_found(
+    jobs: Jobs, settings: Settings, worker_database: Database, store: ObjectStore
+) -> None:
+    job = await jobs.add()
+    await claim(worker_database)
+    await jobs.expire_lease(job)
+    away = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:9")})
+    redis = Redis.from_url("redis://127.0.0.1:9")
+    await Sweeper(worker_database, redis, store, WakeUps(make_broker(away))).sweep()
+    await redis.aclose()
+    assert (await jobs.get(job)).status == "queued"
+
+
+# Who sweeps
+
+
+@pytest.fixture
+async def candidates(worker_database: Database) -> AsyncIterator[tuple[Leadership, Leadership]]:
+    candidates = (Leadership(worker_database), Leadership(worker_database))
+    yield candidates
+    for candidate in candidates:
+        candidate.give_up()
+
+    async def none_is_connected() -> bool:
+        async with worker_database.session() as session:
+            return (await session.exec(CONNECTED)).one() == 0
+
+    await until(none_is_connected, "a candidate is still connected")
+
+
+CONNECTIONS = table("pg_stat_activity")
+THEIRS = column("application_name") == "impasto-sweeper"
+CONNECTED = select(func.count()).select_from(CONNECTIONS).where(THEIRS)
+DISCONNECT = select(func.pg_terminate_backend(column("pid"))).select_from(CONNECTIONS).where(THEIRS)
+
+
+async def test_one_of_several_leads_and_another_follows_it(
+    candidates: tuple[Leadership, Leadership],
+) -> None:
+    first, second = candidates
+    assert await first.held()
+    assert not await second.held()
+    assert await first.held()
+    first.give_up()
+    await until(second.held, "nobody leads")
+    assert not await first.held()
+
+
+async def test_who_loses_the_connection_loses_the_lead(
+    candidates: tuple[Leadership, Leadership], worker_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    leader, follower = candidates
+    assert await leader.held()
+    async with worker_database.session() as session:  # a role may end its own connections
+        await session.exec(DISCONNECT)
+    await until(follower.held, "nobody leads")
+    assert not await leader.held()
+    assert "PostgreSQL is away" in caplog.text
+    assert not await leader.held()
