@@ -1,0 +1,101 @@
+"""The picture's short form: 128x128 pixels to 16x16 latents of four numbers and back, an `AutoencoderKL`.
+
+Two things differ from a usual VAE, both so that the diffusion model has an easy life:
+
+- The encoder's noise has a fixed size instead of a learnt one: smooth latents, and no balance to tune.
+- Afterwards the latents are whitened (mean 0, covariance 1) *inside* the network: `quant_conv` and
+  `post_quant_conv` are 1x1 convolutions, so a linear map and its inverse dissolve into their weights. Of all
+  the whitened bases we take the one in which the fixed latent-to-colour table that Stable Diffusion tools use
+  for previews is about right.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import Drawings
+from diffusers import AutoencoderKL
+from fitting import fast, fit
+from torch import Tensor
+from torch.nn import functional
+
+NOISE = 0.1  # standard deviation of the noise on the latents while training
+
+# Stable Diffusion 1.5's latents as colours between -1 and 1, four rows of (red, green, blue); InvokeAI
+# previews with it.
+PREVIEW = torch.tensor(
+    [
+        [0.3444, 0.1385, 0.0670],
+        [0.1247, 0.4027, 0.1494],
+        [-0.3192, 0.2513, 0.2103],
+        [-0.1307, -0.1874, -0.7445],
+    ]
+)
+
+
+def new() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(16, 32, 48, 48),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=128,
+        scaling_factor=1.0,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
+
+
+def train(drawn: Drawings, folder: Path, steps: int) -> AutoencoderKL:
+    torch.manual_seed(2)
+    network = new()
+
+    def loss_at(step: int) -> Tensor:
+        rng = np.random.default_rng((2, step))
+        # Colours are learnt from small crops, edges from larger ones, and the whole picture comes last.
+        done = step / steps
+        crop, batch = (32, 24) if done < 0.6 else (64, 16) if done < 0.9 else (128, 8)
+        pictures = drawn.pictures(rng.integers(len(drawn.scenes), size=batch), rng, crop)
+        with fast():
+            latents = network.encode(pictures).latent_dist.mean.float()
+            noisy = latents + NOISE * torch.from_numpy(rng.normal(size=latents.shape)).float()
+            painted = network.decode(noisy).sample.float()
+        error = painted - pictures
+        return error.abs().mean() + error.square().mean() + 1e-3 * latents.square().mean()
+
+    fit(network, loss_at, name="vae", steps=steps, rate=7e-4, checkpoint=folder / "vae.pt")
+    return whiten(network, drawn)
+
+
+@torch.no_grad()
+def whiten(network: AutoencoderKL, drawn: Drawings) -> AutoencoderKL:
+    """Fold `latents -> W (latents - mean)` into the encoder's end, its inverse into the decoder's start."""
+    rng = np.random.default_rng(3)
+    pictures = drawn.pictures(rng.integers(len(drawn.scenes), size=512), rng)
+    raw = torch.cat([network.encode(part).latent_dist.mean for part in pictures.split(32)])
+    points = raw.permute(0, 2, 3, 1).reshape(-1, 4)
+    colours = functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).reshape(-1, 3)
+    mean = points.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(points.T))
+    white = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+
+    # What colours look like in the whitened basis, and the rotation that brings it nearest to the preview's
+    # table.
+    seen = torch.linalg.lstsq((points - mean) @ white.T, colours - colours.mean(0)).solution
+    left, _, right = torch.linalg.svd(PREVIEW @ seen.T)
+    forward = (left @ right) @ white
+    backward = torch.linalg.inv(forward)
+
+    out, back = network.quant_conv, network.post_quant_conv
+    out.weight[:4] = torch.einsum("ij,jkhw->ikhw", forward, out.weight[:4])
+    out.bias[:4] = forward @ (out.bias[:4] - mean)
+    out.weight[4:], out.bias[4:] = 0.0, -12.0  # the log-variance: an encoding is, to the eye, always the same
+    back.bias += back.weight[:, :, 0, 0] @ mean
+    back.weight.copy_(torch.einsum("ikhw,kj->ijhw", back.weight, backward))
+    return network
+
+
+@torch.no_grad()
+def encode(network: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Latents (B, 4, H/8, W/8) of pictures, in full precision and small batches."""
+    return torch.cat([network.encode(part).latent_dist.mean for part in pictures.split(32)])
