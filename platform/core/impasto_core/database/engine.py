@@ -17,12 +17,15 @@ class Database:
     """A connection pool of one role.
 
     `url` may be a plain `postgresql://` URL. Statements over `statement_seconds` are cancelled by the server,
-    so that no request holds a connection for ever.
+    so that no request holds a connection for ever; who finds none free for `pool_seconds` gets
+    sqlalchemy.exc.TimeoutError.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, statement_seconds: float = 30) -> None:
-        # Foreign keys lead from table to table: SQLAlchemy must know all of them before the first flush, whatever
-        # part of the house a process has imported. (Here, since the tables themselves import this package.)
+    def __init__(
+        self, url: str, *, pool_size: int = 10, pool_seconds: float = 5, statement_seconds: float = 30
+    ) -> None:
+        # Foreign keys lead from table to table, so SQLAlchemy must know all of them before the first flush,
+        # whatever else the process has imported. Not at the top, since the tables import this package.
         from impasto_core.database import tables  # noqa: F401
 
         self.url = make_url(url).set(drivername="postgresql+asyncpg")
@@ -30,7 +33,7 @@ class Database:
             self.url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=5,
+            pool_timeout=pool_seconds,
             pool_pre_ping=True,
             connect_args={
                 "timeout": 5,
