@@ -166,15 +166,6 @@ def test_the_application_may_use_its_bucket_and_nothing_else(servers: EmbeddedSe
             forbidden()
 
 
-def test_what_was_stored_is_there_after_a_restart_at_the_same_addresses(tmp_path: Path) -> None:
-    with EmbeddedServers(tmp_path) as first:
-        leave_a_mark(first)
-    with EmbeddedServers(tmp_path) as second:
-        assert marks(second) == ["kept"] * 3
-        assert (second.database_url, second.redis_url) == (first.database_url, first.redis_url)
-        assert second.bucket == first.bucket
-
-
 @pytest.mark.skipif("IMPASTO_REDIS_URL" in os.environ, reason="that server is not ours")
 def test_secrets_are_readable_by_their_owner_only(servers: EmbeddedServers) -> None:
     password = servers.state.secret("valkey_password")
@@ -199,6 +190,7 @@ def test_kill_9_of_the_starter_leaves_no_process_and_loses_nothing(
     with EmbeddedServers(tmp_path) as servers:
         assert not alive(family)
         assert marks(servers) == ["kept"] * 3
+        assert told == Told(servers.database_url, servers.redis_url, servers.bucket)  # at the same addresses
 
 
 def test_a_power_cut_loses_nothing_but_the_last_second_of_events(

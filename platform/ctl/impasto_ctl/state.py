@@ -85,7 +85,10 @@ class StateDirectory:
         self._write("secrets.json", self._read("secrets.json") | values)
 
     def port(self, name: str) -> int:
-        """A free port of 127.0.0.1: the one `name` had last time unless something else took it meanwhile."""
+        """A free port of 127.0.0.1: the one `name` had last time unless something else took it meanwhile.
+
+        Ask once the last run is over, or its own listener is in the way.
+        """
         ports = self._read("ports.json")
         if name not in ports or not _is_free(ports[name]):
             ports[name] = _free_port()

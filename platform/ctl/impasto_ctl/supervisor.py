@@ -24,7 +24,7 @@ class Program:
     environ: Mapping[str, str]
     ready_url: str | None = None
     ready_file: Path | None = None
-    ready_within: float = 30  # seconds
+    ready_within: float = 60  # seconds
 
     def is_ready(self) -> bool:
         if self.ready_file is not None:

@@ -43,8 +43,6 @@ class Ministack:
         self._durable = durable
         self._bucket = bucket
         self._folder = state.folder("ministack")
-        self._port = state.port("ministack")
-        self._endpoint_url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         if importlib.util.find_spec("ministack") is None:
@@ -53,6 +51,7 @@ class Ministack:
                 " server that runs."
             )
         with lock_for_child(self._folder, "ministack") as lock:
+            self._port = self._state.port("ministack")
             self.child = Child(
                 "ministack",
                 [sys.executable, "-m", "ministack"],
@@ -62,6 +61,10 @@ class Ministack:
                 death_signal=signal.SIGTERM,  # It writes its state to disk first.
                 keep_open=[lock],
             )
+
+    @property
+    def _endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
 
     def wait_until_ready(self) -> None:
         s3 = self._root_client("s3")

@@ -46,16 +46,19 @@ class Postgres:
         self._durable = durable
         self._folder = state.folder("postgres")
         self._data = self._folder / "data"
-        self._port = state.port("postgres")
         self._superuser_password = state.secret("postgres_superuser_password")
         self._owner_password = state.secret("postgres_owner_password")
-        self.url = f"postgresql://{OWNER}:{self._owner_password}@127.0.0.1:{self._port}/{DATABASE}"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{OWNER}:{self._owner_password}@127.0.0.1:{self._port}/{DATABASE}"
 
     def start(self) -> None:
         self._log = self._state.new_log("postgres")
         self._account = ordinary_account()
         self._programs = self._account.reachable(find_programs())
         with lock_for_child(self._folder, "PostgreSQL") as lock:
+            self._port = self._state.port("postgres")
             self._account.own(self._folder)
             if not self._data.exists():
                 self._create(lock)

@@ -21,14 +21,17 @@ class Valkey:
         self._state = state
         self._durable = durable
         self._folder = state.folder("valkey")
-        self._port = state.port("valkey")
         self._password = state.secret("valkey_password")
-        self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        # In a file, since every user of the machine can read a command line.
-        write_private(self._folder / "valkey.conf", self._configuration())
         with lock_for_child(self._folder, "Valkey") as lock:
+            self._port = self._state.port("valkey")
+            # In a file, since every user of the machine can read a command line.
+            write_private(self._folder / "valkey.conf", self._configuration())
             self.child = Child(
                 "Valkey",
                 [find_program(), self._folder / "valkey.conf"],
