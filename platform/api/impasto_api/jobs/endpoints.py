@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.sse import EventSourceResponse
 from pydantic import AwareDatetime
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
@@ -17,7 +16,7 @@ from impasto_api.images import repository as images
 from impasto_api.jobs import repository, service, waiting
 from impasto_api.jobs.prefer import WaitSeconds
 from impasto_api.jobs.schemas import JobRequest, JobView
-from impasto_api.jobs.stream import FINAL_ID, resume_point, stream
+from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.services import ServicesDep
 from impasto_core.ids import JobId, format_id
@@ -127,7 +126,7 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
     "/{job_id}/events",
     operation_id="jobs.events",
     summary="Follow a job",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses={
         200: {"description": "Server-sent events, the last of which holds the finished job"},
         204: {"description": "The final event was received before: there is nothing more"},
@@ -150,7 +149,7 @@ async def stream_events(
     if last_event_id == FINAL_ID and job.status.is_final:
         return Response(status_code=204)
     after = resume_point(last_event_id)
-    return EventSourceResponse(
+    return EventStream(
         stream(services, principal.organization_id, job_id, after),
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
@@ -23,6 +24,12 @@ from impasto_core.jobs.events import FIRST
 
 QUEUED_ID = "0-1"
 FINAL_ID = "final"
+
+
+class EventStream(StreamingResponse):
+    """FastAPI's own class is for endpoints that are generators: those cannot answer 204 or 404 first."""
+
+    media_type = "text/event-stream"
 
 
 def resume_point(last_event_id: str | None) -> str:

@@ -1,0 +1,112 @@
+"""One platform that stays up: raw HTTP, the examples, and a worker that dies."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.end_to_end.conftest import Platform
+from tests.support.processes import eventually
+
+LONG = {"prompt": "a slow picture", "steps": 100, "n": 4, "width": 256, "height": 256}
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[httpx.Client]:
+    with platform.client() as client:
+        yield client
+
+
+def create(client: httpx.Client, job_input: dict[str, Any]) -> str:
+    created = client.post("/v1/jobs", json={"pipeline": "text-to-image", "input": job_input})
+    assert created.status_code == 202, created.text
+    job_id: str = created.json()["id"]
+    return job_id
+
+
+def events(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
+    """The data of each event, until the stream ends."""
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+def test_plain_http_makes_a_job_follows_it_and_downloads_the_picture(client: httpx.Client) -> None:
+    job_id = create(client, {"prompt": "a big red heart", "steps": 5, "seed": 1})
+    seen = list(events(client, job_id))
+    assert [event["type"] for event in seen if event["type"] in ("queued", "started")] == [
+        "queued",
+        "started",
+    ]
+    assert [(event["step"], event["total"]) for event in seen if event["type"] == "step"] == [
+        (step, 5) for step in range(1, 6)
+    ]
+    final = seen[-1]
+    assert final["type"] == "succeeded"
+    image = final["job"]["images"][0]
+    picture = Image.open(io.BytesIO(httpx.get(image["url"]).content))
+    assert picture.size == (image["width"], image["height"])
+    thumbnail = Image.open(io.BytesIO(httpx.get(image["thumbnail_url"]).content))
+    assert thumbnail.format == "WEBP"
+
+
+def test_every_example_runs(platform: Platform, tmp_path: Path) -> None:
+    platform.run_example("quickstart.py", tmp_path)
+    platform.run_example("async_batch.py", tmp_path)
+    platform.run_example("image_to_image.py", tmp_path)
+
+
+def test_a_running_job_is_canceled_in_the_middle_of_denoising(client: httpx.Client) -> None:
+    job_id = create(client, LONG)
+    for event in events(client, job_id):
+        if event["type"] == "step" and event["step"] == 3:
+            client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+    assert event["type"] == "canceled"
+    assert event["job"]["images"] == []
+
+
+def test_a_job_whose_worker_is_killed_in_the_middle_is_painted_by_the_next(
+    client: httpx.Client, platform: Platform
+) -> None:
+    job_id = create(client, LONG)
+    killed = False
+    for event in events(client, job_id):
+        if event["type"] == "step" and not killed:
+            os.kill(worker_pid(platform), signal.SIGKILL)
+            killed = True
+    assert event["type"] == "succeeded", event
+    assert event["job"]["attempt"] == 2
+    assert len(event["job"]["images"]) == 4
+
+
+def worker_pid(platform: Platform) -> int:
+    """The process that runs the worker's module."""
+    found = [pid for pid in platform.process.family() if b"impasto_workers.main" in command_line(pid)]
+    assert len(found) == 1
+    return found[0]
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def test_nothing_stays_queued(client: httpx.Client) -> None:
+    """After all of the above, the queue is empty: no job was forgotten."""
+    eventually(
+        lambda: not client.get("/v1/jobs", params={"status": "queued"}).json()["data"],
+        "a job is still queued",
+        within=60,
+    )
