@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,15 @@ from redis.asyncio import Redis
 
 from impasto_core.queue import ACTOR, QueueUnavailable, WakeUps, make_broker
 from impasto_core.settings import Settings
+from impasto_ctl.embedded import EmbeddedServers
+from tests.support.databases import DatabaseUrls
+from tests.support.servers import closed_port
+
+
+@pytest.fixture
+def urls(servers: EmbeddedServers) -> DatabaseUrls:
+    """No database of its own: none of these tests asks one."""
+    return DatabaseUrls(*[servers.database_url] * 3)
 
 
 @pytest.fixture
@@ -38,11 +46,8 @@ async def test_wake_ups_are_counted_until_a_worker_takes_them(wake_ups: WakeUps)
 
 
 async def test_a_broker_that_is_away_is_reported_as_such(settings: Settings) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        closed = f"redis://127.0.0.1:{reserved.getsockname()[1]}/0"
-        away = Settings(**settings.model_dump() | {"redis_url": closed})
-        broker = make_broker(away)
+    with closed_port() as port:
+        broker = make_broker(Settings(**settings.model_dump() | {"redis_url": f"redis://127.0.0.1:{port}"}))
         wake_ups = WakeUps(broker)
         with pytest.raises(QueueUnavailable):
             await wake_ups.send("default")

@@ -1,4 +1,4 @@
-"""A worker by hand: the real claim, the real stores and the real settlement, with a brush in place of a GPU."""
+"""A worker by hand: the real claim, stores and settlement, with a brush in place of a GPU."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,3 +31,11 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
         with contextlib.suppress(asyncio.CancelledError):
             await task
         listener.close()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens and nobody will: where a server would be that is away."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
