@@ -42,9 +42,9 @@ class Platform:
     base_url: str
     api_key: str
 
-    def run_example(self, name: str, folder: Path) -> str:
+    def run_example(self, name: str, folder: Path, *arguments: str) -> str:
         """What the example prints. It runs in `folder`, as a user would run it."""
-        return run([sys.executable, str(ROOT / "examples" / name)], folder, self.environ)
+        return run([sys.executable, str(ROOT / "examples" / name), *arguments], folder, self.environ)
 
     @property
     def environ(self) -> dict[str, str]:

@@ -63,7 +63,7 @@ def test_plain_http_makes_a_job_follows_it_and_downloads_the_picture(client: htt
 def test_every_example_runs(platform: Platform, tmp_path: Path) -> None:
     platform.run_example("quickstart.py", tmp_path)
     platform.run_example("async_batch.py", tmp_path)
-    platform.run_example("image_to_image.py", tmp_path)
+    platform.run_example("image_to_image.py", tmp_path, "quickstart.png", "a small blue star")
 
 
 def test_a_running_job_is_canceled_in_the_middle_of_denoising(client: httpx.Client) -> None:
