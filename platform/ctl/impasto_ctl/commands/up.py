@@ -84,7 +84,7 @@ def up(
     """
     from impasto_ctl.local_platform import LocalPlatform
 
-    code = 0
+    stays_up = False
     try:
         with (
             stop_requests(),
@@ -100,11 +100,12 @@ def up(
                         url=platform.base_url, key=platform.api_key, logs=state / "logs", state=state
                     )
                 )
+                stays_up = True
                 while True:
                     platform.tend()
                     time.sleep(_BETWEEN_LOOKS)
     except StopRequested as request:
-        code = 128 + request.by if command else 0
+        code = 0 if stays_up else 128 + request.by
     raise typer.Exit(code)
 
 
@@ -128,10 +129,11 @@ def run_to_end(command: Sequence[str], environ: Mapping[str, str], meanwhile: Ca
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], within: float = 3) -> None:
-    process.terminate()
-    try:
-        process.wait(within)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Lets it end by itself, for Ctrl-C reached it too; then by SIGTERM; then by SIGKILL."""
+    for ask, seconds in ((process.terminate, 1), (process.kill, 3)):
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            ask()
+    process.wait()
