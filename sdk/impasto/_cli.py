@@ -80,7 +80,7 @@ def _paths(output: Path, count: int) -> list[Path]:
 
 def _list(client: Impasto, options: argparse.Namespace) -> None:
     columns, _ = _RESOURCES[options.resource]
-    items: Any = getattr(client, options.resource.replace("-", "_")).list(limit=min(options.limit, 100))
+    items: Any = getattr(client, options.resource.replace("-", "_")).list()
     rows = [[_cell(getattr(item, column)) for column in columns] for item in islice(items, options.limit)]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in [columns, *rows]:

@@ -11,9 +11,9 @@ from ._base import Resource
 
 class Pipelines(Resource[Colour], Generic[Colour]):
     @paged
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Listing[Pipeline]:
+    def list(self) -> Listing[Pipeline]:
         """The pipelines that jobs can run, with the JSON Schema of what each takes."""
-        return Listing(ask.path("pipelines"), Pipeline, {"limit": limit, "cursor": cursor})
+        return Listing(ask.path("pipelines"), Pipeline)
 
     @endpoint
     def get(self, pipeline_id: str) -> ask.Request[Pipeline]:

@@ -1,7 +1,5 @@
 """What pipelines take. What is left out has the default that `pipelines.get(...)` states."""
 
-from __future__ import annotations
-
 from typing import Required, TypedDict
 
 

@@ -1,0 +1,93 @@
+"""Both clients in front of the real API, over HTTP and over ASGI, with a painter who plays the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from impasto import AsyncImpasto, Impasto
+from impasto_api.app import create_app
+from impasto_core.database import Database
+from impasto_core.settings import Settings
+from tests.sdk.conftest import Sdk
+from tests.support.painters import Painter
+from tests.support.servers import serve
+from tests.support.tenants import Tenant, make_tenant, register_model
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    return create_app(settings)
+
+
+@pytest.fixture
+async def base_url(app: FastAPI, redis: Redis) -> AsyncIterator[str]:
+    async with serve(app) as url:
+        yield url
+
+
+@pytest.fixture
+async def tenant(owner_database: Database, settings: Settings) -> Tenant:
+    await register_model(owner_database)
+    return await make_tenant(owner_database, settings)
+
+
+@pytest.fixture
+async def stranger(owner_database: Database, settings: Settings) -> Tenant:
+    return await make_tenant(owner_database, settings)
+
+
+@pytest.fixture
+def painter(worker_database: Database, redis: Redis, settings: Settings) -> Painter:
+    return Painter(worker_database, redis, settings)
+
+
+@pytest.fixture
+async def busy_painter(painter: Painter) -> AsyncIterator[None]:
+    """Every job is painted as soon as it comes."""
+
+    async def work() -> None:
+        while True:
+            with contextlib.suppress(AssertionError):  # nothing to do
+                await painter.paint_next()
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(work())
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@asynccontextmanager
+async def connect(transport: str, base_url: str, app: FastAPI, api_key: str) -> AsyncIterator[Sdk]:
+    """The SDK in front of the API."""
+    if transport == "sync-http":
+        with Impasto(api_key, base_url=base_url) as client:
+            yield Sdk(client)
+    elif transport == "async-http":
+        async with AsyncImpasto(api_key, base_url=base_url) as async_client:
+            yield Sdk(async_client)
+    else:
+        # Presigned URLs still lead to the real object store.
+        mounts = {"http://impasto.test": httpx.ASGITransport(app)}
+        async with httpx.AsyncClient(mounts=mounts) as http:
+            yield Sdk(AsyncImpasto(api_key, base_url="http://impasto.test", http_client=http))
+
+
+@pytest.fixture(params=["sync-http", "async-http", "async-asgi"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def sdk(transport: str, base_url: str, app: FastAPI, tenant: Tenant) -> AsyncIterator[Sdk]:
+    async with connect(transport, base_url, app, tenant.api_key) as sdk:
+        yield sdk
