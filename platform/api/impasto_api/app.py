@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from impasto_api import health, openapi, problems
 from impasto_api.api_keys.endpoints import router as api_keys
+from impasto_api.body_limit import BodyLimit
 from impasto_api.images.endpoints import router as images
 from impasto_api.jobs.endpoints import router as jobs
 from impasto_api.models.endpoints import router as models
@@ -37,12 +38,12 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         description=openapi.DESCRIPTION,
         version=version("impasto-api"),
         lifespan=lifespan,
-        max_body_size=max_body_bytes,
         redirect_slashes=False,
     )
     for router in (jobs, images, uploads, models, pipelines, api_keys, health.router):
         app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(RequestIds)
-    problems.install(app, max_body_bytes=max_body_bytes)
+    problems.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

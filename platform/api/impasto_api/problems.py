@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from impasto_core.jobs import lifecycle
 from impasto_core.pipelines import PIPELINES, InvalidInput
@@ -94,6 +95,9 @@ class NotFound(Problem):
 class MethodNotAllowed(Problem):
     status, code, title = 405, "method-not-allowed", "This path does not take that method"
 
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"It takes {' and '.join(allowed)}.", headers={"Allow": ", ".join(allowed)})
+
 
 class IdempotencyInFlight(Problem):
     status, code, title = 409, "idempotency-in-flight", "The first request with this key is still running"
@@ -145,7 +149,7 @@ class ValidationFailed(Problem):
         code: str,
         detail: str,
     ) -> ValidationFailed:
-        pointer = "/" + field.replace(".", "/") if location == "body" else None
+        pointer = _pointer(field.split(".")) if location == "body" else None
         return cls([FieldError(location=location, field=field, pointer=pointer, code=code, detail=detail)])
 
 
@@ -214,16 +218,34 @@ def _field_error(detail: Mapping[str, Any]) -> FieldError:
         path.append(detail["ctx"]["discriminator"].strip("'"))
     elif path and path[0] in PIPELINES:
         path.pop(0)  # pydantic puts the union's tag first; the caller wrote no such level
+    if path and path[-1] == "[key]":
+        path.pop()  # pydantic's mark for a name that is wrong, and not the value under it
+    names = [str(part) for part in path]
     return FieldError(
         location=location,
-        field=".".join(map(str, path)) or "body",
-        pointer="/" + "/".join(map(str, path)) if location == "body" else None,
+        field=".".join(names) or "body",
+        pointer=_pointer(names) if location == "body" else None,
         code=detail["type"],
         detail=detail["msg"],
     )
 
 
-def install(app: FastAPI, *, max_body_bytes: int) -> None:
+def _pointer(names: Sequence[str]) -> str:
+    """RFC 6901; the empty pointer is the whole document."""
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
+
+
+def _methods_of_path(request: Request) -> list[str]:
+    """Every method that the path takes. Starlette's own Allow header has those of one route only."""
+    app: FastAPI = request.app
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
+def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
@@ -234,10 +256,10 @@ def install(app: FastAPI, *, max_body_bytes: int) -> None:
             case 404:
                 problem: Problem = NotFound("Nothing is found under this path.")
             case 405:
-                problem = MethodNotAllowed(f"{request.method} is not available here.")
-                problem.headers = error.headers
-            case 413:
-                problem = BodyTooLarge(max_body_bytes)
+                problem = MethodNotAllowed(_methods_of_path(request))
+            case 400:
+                # Nested too deep, no text at all, a number without end: FastAPI could not parse it.
+                problem = MalformedJson("The body cannot be read.")
             case _:
                 problem = BadRequest(str(error.detail))
         return respond(request, problem)

@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from impasto_core.api_keys.scopes import DEFAULT_SCOPES, Scope
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.api_keys.tokens import Mode
+from impasto_core.fields import Moment, Text
 from impasto_core.ids import ApiKeyId
-from impasto_core.text import Text
 
 MAX_GRACE_SECONDS = 7 * 86400
 
@@ -26,7 +26,7 @@ class ApiKeyCreate(BaseModel):
         max_length=32,
         description="Only such as your own key has.",
     )
-    expires_at: AwareDatetime | None = Field(default=None, description="Never, if null.")
+    expires_at: Moment | None = Field(default=None, description="Never, if null.")
 
 
 class ApiKeyRoll(BaseModel):

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
 from impasto_api.idempotency.key import IdempotencyKey, fingerprint
@@ -19,11 +18,11 @@ from impasto_api.jobs.schemas import JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.services import ServicesDep
+from impasto_core.fields import Moment, Text
 from impasto_core.ids import JobId, format_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.tables import Job, JobStatus
-from impasto_core.text import Text
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -93,8 +92,8 @@ async def list_jobs(
     page: PageDep,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     pipeline: Annotated[Text | None, Query(max_length=63, description="Only jobs of this pipeline.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Only later jobs.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Only earlier jobs.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Only later jobs.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only earlier jobs.")] = None,
 ) -> Page[JobView]:
     query = repository.matching(
         status=status, pipeline=pipeline, created_after=created_after, created_before=created_before

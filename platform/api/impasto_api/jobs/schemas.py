@@ -10,12 +10,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from impasto_api.images.schemas import ImageView
 from impasto_api.services import Services
 from impasto_core.api_keys.tokens import Mode
+from impasto_core.fields import Text
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.pipelines import ImageToImageInput, TextToImageInput
-from impasto_core.text import Text
 
 Metadata = Annotated[
     dict[

@@ -12,9 +12,9 @@ from impasto_api.models.schemas import ModelView
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
+from impasto_core.fields import Text
 from impasto_core.models.service import find_model
 from impasto_core.models.tables import Model
-from impasto_core.text import Text
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

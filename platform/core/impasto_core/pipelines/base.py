@@ -11,9 +11,9 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from impasto_core.fields import Text
 from impasto_core.models.tables import Model
 from impasto_core.pipelines.graph import Graph, GraphBuilder, Output
-from impasto_core.text import Text
 
 MAX_SEED = 2**32 - 1
 MIN_SIDE, MAX_SIDE = 64, 2048
