@@ -121,6 +121,10 @@ class ApiKeyRevoked(Problem):
     status, code, title = 409, "api-key-revoked", "The API key is revoked"
 
 
+class ApiKeyExpired(Problem):
+    status, code, title = 409, "api-key-expired", "The API key has expired"
+
+
 class BodyTooLarge(Problem):
     status, code, title = 413, "body-too-large", "The body is too large"
 

@@ -12,7 +12,7 @@ from impasto_api.api_keys import repository
 from impasto_api.api_keys.schemas import ApiKeyCreate, ApiKeyRoll, ApiKeyView, NewApiKeyView
 from impasto_api.auth.dependencies import ApiKeysReader, ApiKeysWriter
 from impasto_api.pagination import Page, PageDep, make_page
-from impasto_api.problems import ApiKeyRevoked, Forbidden, NotFound, ValidationFailed
+from impasto_api.problems import ApiKeyExpired, ApiKeyRevoked, Forbidden, NotFound, ValidationFailed
 from impasto_api.services import ServicesDep
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.service import create_api_key
@@ -80,6 +80,8 @@ async def roll_key(
         old = await _locked(session, key_id)
         if old.revoked_at is not None:
             raise ApiKeyRevoked("Only a key that is not revoked can be rolled.")
+        if old.expires_at is not None and old.expires_at <= now:
+            raise ApiKeyExpired("Only a key that has not expired can be rolled: create a new one.")
         if set(map(Scope, old.scopes)) - principal.scopes:
             raise Forbidden("Your key cannot roll one that may do more than itself.")
         new, secret = await create_api_key(
