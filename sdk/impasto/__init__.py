@@ -39,11 +39,15 @@ if TYPE_CHECKING:
     from ._exceptions import ServerError as ServerError
     from ._exceptions import StorageError as StorageError
     from ._exceptions import WaitTimeout as WaitTimeout
+    from ._pagination import AsyncPage as AsyncPage
+    from ._pagination import Page as Page
     from ._progress import Progress as Progress
     from ._progress import ProgressBar as ProgressBar
     from .types import AsyncImage as AsyncImage
+    from .types import AsyncImageList as AsyncImageList
     from .types import AsyncJob as AsyncJob
     from .types import Image as Image
+    from .types import ImageList as ImageList
     from .types import Job as Job
 
 _HOMES = {
@@ -55,8 +59,9 @@ _HOMES = {
         NotFoundError PermissionDeniedError RateLimitError ResponseError ServerError StorageError
         WaitTimeout
     """,
+    "_pagination": "AsyncPage Page",
     "_progress": "Progress ProgressBar",
-    "types": "AsyncImage AsyncJob Image Job",
+    "types": "AsyncImage AsyncImageList AsyncJob Image ImageList Job",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

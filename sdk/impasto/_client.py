@@ -139,7 +139,7 @@ class Impasto(_Client[Sync]):
 
 
 class AsyncImpasto(_Client[Async]):
-    """The client, for asyncio and trio.
+    """The asynchronous client.
 
         async with AsyncImpasto() as client:
             images = await client.images.generate("a lighthouse at dusk")

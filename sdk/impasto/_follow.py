@@ -26,7 +26,8 @@ async def follow(core: Core, job_id: str, timeout: float | None, audience: Audie
         WaitTimeout: it did not end within `timeout` seconds (None: no limit). It goes on.
     """
     deadline = Deadline(core.io.clock, timeout)
-    job = await _hear(core, job_id, deadline, audience) or await _ask(core, job_id, deadline, audience)
+    with audience:
+        job = await _hear(core, job_id, deadline, audience) or await _ask(core, job_id, deadline, audience)
     if job.status == "failed":
         raise JobFailed(job)
     if job.status == "canceled":
@@ -41,8 +42,8 @@ async def _hear(core: Core, job_id: str, deadline: Deadline, audience: Audience)
         while True:
             try:
                 event = await events.next()
-            except (APIError, APIConnectionError):
-                return None  # if the job itself cannot be had either, asking for it will say why
+            except (APIError, APIConnectionError, WaitTimeout):
+                return None  # one look at the job itself will say more
             if event is None:
                 return None
             await audience.hear(event)

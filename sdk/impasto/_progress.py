@@ -53,9 +53,17 @@ class Audience:
     """Those who want to see the progress of one job. They are told what changes, and nothing twice."""
 
     def __init__(self, job_id: str, on_progress: OnProgress | None, *, bar: bool) -> None:
-        self._watchers = [watcher for watcher in (on_progress, ProgressBar() if bar else None) if watcher]
+        self._bar = ProgressBar() if bar else None
+        self._watchers = [watcher for watcher in (on_progress, self._bar) if watcher]
         self._progress = Progress(job_id)
         self._told: Progress | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.close()
 
     async def hear(self, event: Event[Any]) -> None:
         await self._tell(self._progress.after(event))
@@ -87,17 +95,19 @@ class ProgressBar:
         self._full, self._empty = "█░" if _can_encode("█░", self._file) else "#."
 
     def __call__(self, progress: Progress) -> None:
-        ended = progress.status not in ("queued", "running")
         if self._file.isatty():
             line = self._line(progress)
-            self._file.write("\r" + line.ljust(len(self._drawn)) + ("\n" if ended else ""))
-            self._drawn = line
-        else:
-            line = self._stage(progress)
-            if line != self._drawn:
-                self._file.write(line + "\n")
-            self._drawn = line
+            self._file.write("\r" + line.ljust(len(self._drawn)))
+        elif (line := self._stage(progress)) != self._drawn:
+            self._file.write(line + "\n")
         self._file.flush()
+        self._drawn = line
+
+    def close(self) -> None:
+        """Leave the line to whatever is written next."""
+        if self._drawn and self._file.isatty():
+            self._file.write("\n")
+        self._drawn = ""
 
     def _line(self, progress: Progress) -> str:
         filled = round(self.WIDTH * progress.fraction)

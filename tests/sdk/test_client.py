@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -94,7 +96,9 @@ def test_help_shows_what_a_method_takes(kind: Any) -> None:
     assert kind("key").jobs.__class__.get.__doc__ == client.jobs.get.__doc__
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_is_there_for_type_checkers_and_at_run_time() -> None:
+    declared = re.findall(r"import (\w+) as \1", Path(impasto.__file__).read_text())
+    assert sorted(declared) == sorted(dir(impasto))
     for name in dir(impasto):
         assert getattr(impasto, name) is not None
     with pytest.raises(AttributeError, match="paint"):

@@ -26,6 +26,7 @@ def draw(file: io.StringIO, *progress: Progress) -> str:
     bar = ProgressBar(file, monotonic=lambda: next(hands) / 2)
     for each in progress:
         bar(each)
+    bar.close()
     return file.getvalue()
 
 
@@ -40,7 +41,7 @@ def test_on_a_terminal_one_line_is_drawn_again_and_again() -> None:
 
 def test_a_shorter_line_wipes_out_the_longer_one_before() -> None:
     drawn = draw(Terminal(), STEPS[0], RUNNING)
-    first, second = drawn.split("\r")[1:]
+    first, second = drawn.rstrip("\n").split("\r")[1:]
     assert len(first) == len(second)
 
 

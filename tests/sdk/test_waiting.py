@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -131,6 +132,14 @@ async def test_a_wait_ends_in_time_on_a_silent_stream(sdk: Sdk, server: Scripted
     with pytest.raises(WaitTimeout):
         await sdk(lambda client: client.jobs.wait(samples.JOB_ID, timeout=0.05))
     done.set()
+
+
+async def test_a_wait_of_no_time_is_a_look(sdk: Sdk, server: ScriptedServer) -> None:
+    server.will(answer(200, job("succeeded")), answer(200, job("running")))
+    look = partial(sdk, lambda client: client.jobs.wait(samples.JOB_ID, timeout=0))
+    assert (await look()).status == "succeeded"
+    with pytest.raises(WaitTimeout):
+        await look()
 
 
 async def test_a_callback_that_fails_is_heard(sdk: Sdk, server: ScriptedServer) -> None:

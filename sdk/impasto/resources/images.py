@@ -12,7 +12,7 @@ from .._follow import DEFAULT_TIMEOUT, follow
 from .._pagination import Listing, paged
 from .._progress import Audience, OnProgress
 from .._twin import Colour, endpoint, method
-from ..types import Image, Job, Upload
+from ..types import Image, ImageList, Job, Upload
 from ..types.image import get_image
 from ._base import Resource
 from .jobs import create_job
@@ -20,15 +20,6 @@ from .uploads import send_file
 
 InitImage: TypeAlias = files.File | Image[Any] | Upload
 """A picture to start from: a file in any form, an image or an upload, or the id of one."""
-
-
-class ImageList(list[Image[Colour]], Generic[Colour]):
-    """The images of one job, in order."""
-
-    def __init__(self, job: Job[Colour]) -> None:
-        super().__init__(job.images)
-        self.job = job
-        """The job that made them: its id, the input with the seed filled in, its times."""
 
 
 class Images(Resource[Colour], Generic[Colour]):

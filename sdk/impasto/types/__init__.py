@@ -15,7 +15,7 @@ from .event import (
 )
 from .image import AsyncImage, Image
 from .inputs import ImageToImage, TextToImage
-from .job import AsyncJob, Job, JobFailure, JobStatus
+from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus
 from .model import Model
 from .pipeline import Pipeline, PipelineLimits
 from .upload import Upload
@@ -24,12 +24,14 @@ __all__ = [
     "ApiKey",
     "AsyncEvent",
     "AsyncImage",
+    "AsyncImageList",
     "AsyncJob",
     "Canceled",
     "Event",
     "Failed",
     "Image",
     "ImageEvent",
+    "ImageList",
     "ImageToImage",
     "Job",
     "JobFailure",

@@ -52,7 +52,17 @@ class Job(Result, Generic[Colour]):
         return self.status not in ("queued", "running")
 
 
+class ImageList(list[Image[Colour]], Generic[Colour]):
+    """The images of one job, in order."""
+
+    def __init__(self, job: Job[Colour]) -> None:
+        super().__init__(job.images)
+        self.job = job
+        """The job that made them: its id, the input with the seed filled in, its times."""
+
+
 AsyncJob: TypeAlias = Job[Async]
+AsyncImageList: TypeAlias = ImageList[Async]
 
 
 def get_job(job_id: str) -> ask.Request[Job[Colour]]:
