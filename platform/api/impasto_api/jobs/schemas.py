@@ -73,6 +73,8 @@ class JobView(BaseModel):
     @classmethod
     def of(cls, job: Job, images: Iterable[Image], services: Services) -> JobView:
         waited_until = job.started_at or job.finished_at
+        # Jobs are created by our clock and started by the database's: never less than no time at all.
+        queued_seconds = max(0.0, (waited_until - job.created_at).total_seconds()) if waited_until else None
         return cls(
             id=job.id,
             status=JobStatus(job.status),
@@ -88,7 +90,7 @@ class JobView(BaseModel):
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
-            queued_seconds=(waited_until - job.created_at).total_seconds() if waited_until else None,
+            queued_seconds=queued_seconds,
             running_seconds=(job.finished_at - job.started_at).total_seconds()
             if job.finished_at and job.started_at
             else None,
