@@ -286,7 +286,10 @@ def test_an_initdb_cut_short_is_begun_anew(tmp_path: Path) -> None:
         assert sql(servers.database_url, "SELECT 1") == [(1,)]
 
 
-@pytest.mark.skipif(not postgres.namespaces_allowed(), reason="no other way to be somebody else, yet at home")
+@pytest.mark.skipif(
+    not postgres.namespace_reaches(Path.cwd(), postgres.find_programs()),
+    reason="no other way to be somebody else, yet at home",
+)
 def test_it_runs_as_an_ordinary_user(tmp_path: Path) -> None:
     user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     ran = subprocess.run(  # noqa: S603
@@ -302,7 +305,7 @@ def test_root_without_user_namespaces_hands_postgresql_to_a_lesser_user(
     tmp_path.chmod(0o700)  # as /root is: the lesser user could not get through on its own
     with EmbeddedServers(tmp_path, environ=ONLY_POSTGRES) as servers:
         sql(servers.database_url, "CREATE TABLE mark (text text)")
-    monkeypatch.setattr(postgres, "namespaces_allowed", lambda: False)
+    monkeypatch.setattr(postgres, "namespace_reaches", lambda data, programs: False)
     with EmbeddedServers(tmp_path, environ=ONLY_POSTGRES) as servers:
         assert Path(f"/proc/{servers.children[0].pid}").stat().st_uid != 0
         sql(servers.database_url, "INSERT INTO mark VALUES ('kept')")
@@ -312,11 +315,20 @@ def test_root_without_user_namespaces_hands_postgresql_to_a_lesser_user(
 
 
 @as_root
+def test_root_can_keep_its_data_in_another_users_closed_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 1000, 1000)
+    with EmbeddedServers(home / "state", environ=ONLY_POSTGRES, durable=False) as servers:
+        assert sql(servers.database_url, "SELECT 1") == [(1,)]
+
+
+@as_root
 def test_the_lesser_users_postgresql_dies_with_its_starter_too(
     tmp_path: Path, run: Callable[..., Script]
 ) -> None:
     refuse_namespaces = (
-        "import impasto_ctl.embedded.postgres as postgres; postgres.namespaces_allowed = lambda: False"
+        "from impasto_ctl.embedded import postgres; postgres.namespace_reaches = lambda data, programs: False"
     )
     starter = run("-c", refuse_namespaces + STAY_UP, tmp_path, environ=ONLY_POSTGRES)
     assert starter.line()

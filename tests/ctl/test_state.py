@@ -36,6 +36,11 @@ def test_only_its_owner_can_look_into_it_and_git_leaves_it_alone(tmp_path: Path)
     assert (state.path / ".gitignore").read_text() == "*\n"
 
 
+def test_a_directory_that_was_there_before_is_not_hidden_from_git(tmp_path: Path) -> None:
+    StateDirectory(tmp_path)
+    assert not (tmp_path / ".gitignore").exists()
+
+
 def test_the_log_of_the_last_run_is_kept(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     state.new_log("api").write_text("first")

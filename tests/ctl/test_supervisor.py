@@ -72,6 +72,12 @@ def test_a_program_that_cannot_start_shows_why_and_takes_the_others_down(state: 
     assert not alive({child.pid for child in supervisor.children})
 
 
+def test_a_program_that_is_not_there_is_named(state: StateDirectory) -> None:
+    absent = Program("worker", ["/nowhere/python"], os.environ)
+    with pytest.raises(ChildFailed, match=r"worker cannot be run: .*/nowhere/python"):
+        Supervisor([absent], state).__enter__()
+
+
 def test_a_program_that_is_not_ready_in_time_is_given_up(state: StateDirectory) -> None:
     slow = python("worker", SLEEP, ready_file=state.path / "never", ready_within=0.2)
     with pytest.raises(ChildFailed, match=r"worker was not ready after 0\.2 s"):

@@ -50,4 +50,6 @@ class Installation:
         return pepper
 
     def _remembered(self, name: str) -> str | None:
-        return StateDirectory(self.state_dir).recall(name) if self.state_dir.is_dir() else None
+        if not (self.state_dir / "secrets.json").exists():
+            return None
+        return StateDirectory(self.state_dir).recall(name)

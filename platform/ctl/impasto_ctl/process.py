@@ -23,7 +23,7 @@ class Child:
     It gets a process group of its own, so that Ctrl-C reaches only us and we choose the order in which
     things stop. `stop_signal` asks it to end. When we die, by SIGKILL even, the kernel sends it
     `death_signal`. Beware: to the kernel the parent is the thread that started the child, so let that thread
-    outlive the child.
+    outlive the child. Raises ChildFailed when the program is not there.
     """
 
     def __init__(
@@ -42,18 +42,21 @@ class Child:
         self.log = log
         self._stop_signal = stop_signal
         self._log_start = log.stat().st_size if log.exists() else 0
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environ,
-                cwd=folder,
-                process_group=0,
-                pass_fds=keep_open,
-                preexec_fn=die_with_parent(death_signal),
-            )
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(  # noqa: S603
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environ,
+                    cwd=folder,
+                    process_group=0,
+                    pass_fds=keep_open,
+                    preexec_fn=die_with_parent(death_signal),
+                )
+        except OSError as error:
+            raise ChildFailed(f"{name} cannot be run: {error}") from error
 
     @property
     def pid(self) -> int:

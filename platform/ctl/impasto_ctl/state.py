@@ -29,10 +29,11 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self.path.mkdir(mode=0o700, parents=True)
+                # Keeps the secrets out of whatever repository the directory lies in.
+                (self.path / ".gitignore").write_text("*\n")
             self.folder("logs")
-            # Keeps the secrets out of whatever repository the directory lies in.
-            (self.path / ".gitignore").write_text("*\n")
         except OSError as error:
             raise ControlError(f"Cannot use {self.path} as state directory: {error}") from error
 

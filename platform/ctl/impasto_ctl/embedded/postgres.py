@@ -55,8 +55,9 @@ class Postgres:
 
     def start(self) -> None:
         self._log = self._state.new_log("postgres")
-        self._account = ordinary_account()
-        self._programs = self._account.reachable(find_programs())
+        programs = find_programs()
+        self._account = ordinary_account(self._folder, programs)
+        self._programs = self._account.reachable(programs)
         with lock_for_child(self._folder, "PostgreSQL") as lock:
             self._port = self._state.port("postgres")
             self._account.own(self._folder)
@@ -205,11 +206,11 @@ class Account:
         return copy / programs.name
 
 
-def ordinary_account() -> Account:
-    """Ourselves, unless we are root: then a user namespace, or where those are refused a lesser user."""
+def ordinary_account(data: Path, programs: Path) -> Account:
+    """Ourselves, unless we are root: then a user namespace, or where that is of no use a lesser user."""
     if os.geteuid() != 0:
         return Account((), os.geteuid(), os.getegid())
-    if namespaces_allowed():
+    if namespace_reaches(data, programs):
         return Account(_NAMESPACE, 0, 0)  # root's files outside are its own inside
     for name in ("postgres", "nobody"):
         try:
@@ -222,12 +223,13 @@ def ordinary_account() -> Account:
     )
 
 
-def namespaces_allowed() -> bool:
+def namespace_reaches(data: Path, programs: Path) -> bool:
+    """Whether we may make a user namespace and can use these folders in it, where root is only a name."""
+    attempt = [*_NAMESPACE, "test", "-w", str(data), "-a", "-x", str(programs / "postgres")]
     try:
-        attempt = subprocess.run([*_NAMESPACE, "true"], check=False, capture_output=True)  # noqa: S603
+        return subprocess.run(attempt, check=False, capture_output=True).returncode == 0  # noqa: S603
     except FileNotFoundError:
         return False
-    return attempt.returncode == 0
 
 
 def _lesser_user(user: pwd.struct_passwd) -> tuple[str, ...]:
