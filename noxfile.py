@@ -93,7 +93,9 @@ def bench(session: nox.Session) -> None:
 
 
 def _up(session: nox.Session, *arguments: str) -> None:
-    _run(session, PLATFORM / "impastoctl", "up", "--worker-python", WORKER / "python", *arguments)
+    command = (PLATFORM / "impastoctl", "up", "--worker-python", WORKER / "python", *arguments)
+    # After Ctrl-C a running picture is given back and everything stopped in order: that takes a moment.
+    session.run(*map(str, command), external=True, interrupt_timeout=20, terminate_timeout=5)
 
 
 def _run(session: nox.Session, *command: str | os.PathLike[str], env: dict[str, str] | None = None) -> None:
