@@ -1,6 +1,6 @@
 """Every task of the project. `nox` alone lints and tests; `nox --list` shows the rest.
 
-Two environments serve all of them: `platform`, small, and `worker`, which adds InvokeAI and torch. Each is made
+Two environments serve all of them: `platform`, small, and `worker`, which has InvokeAI and torch. Each is made
 once and kept until a dependency changes.
 """
 
