@@ -36,10 +36,12 @@ SETTLE_SECONDS = 15
 def main() -> None:
     settings = get_settings()
     configure_logging(settings.log_level)
+    if settings.worker_ready_file is not None:
+        settings.worker_ready_file.unlink(missing_ok=True)  # left by one that was killed
     process = WorkerProcess(settings)
     # Dramatiq's AsyncIO middleware would make such a thread too, but only once it takes messages. Ours is
     # there before and after, so that connections are opened, used and closed on one loop.
-    thread = EventLoopThread(logger)
+    thread = EventLoopThread(logging.getLogger("dramatiq.asyncio"))
     thread.start()
     set_event_loop_thread(thread)
     for number in (signal.SIGTERM, signal.SIGINT):
