@@ -1,7 +1,7 @@
 """Every task of the project. `nox` alone lints and tests; `nox --list` shows the rest.
 
-Two environments serve all of them: `platform`, small, and `worker`, which has InvokeAI and torch. Each is made
-once and kept until a dependency changes.
+Two environments serve all of them: `platform`, small, and `worker`, which has InvokeAI and torch. Each is
+made once and kept until a dependency changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "de
 WORKER_DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "worker-dev")
 
 
-@nox.session(venv_location=".nox/platform")
+@nox.session
 def platform(session: nox.Session) -> None:
     """Make the environment of everything but the worker's InvokeAI."""
     distributions = ("core", "billing", "api", "workers", "ctl[embedded]")
@@ -32,7 +32,7 @@ def platform(session: nox.Session) -> None:
     _install_once(session, *local, *DEV)
 
 
-@nox.session(venv_location=".nox/worker")
+@nox.session
 def worker(session: nox.Session) -> None:
     """Make the environment of the GPU worker: InvokeAI and torch, about 2.7 GB."""
     local = [f"-e./platform/{name}" for name in ("core", "billing", "workers[invokeai]")]
