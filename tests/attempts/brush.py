@@ -25,14 +25,16 @@ STEPS = 3
 class Brush:
     """Paints a graph's images in one color, and nothing of its prompt.
 
-    `error` makes it fail, `crash` raise. While `held`, it waits in the middle of the first picture, until it
-    is released or told to cancel, which it does not notice when it is `deaf`.
+    `error` makes it fail, `crash` raise. While held, it waits in the middle of the first picture, until it
+    is released or told to cancel, which it does not notice when it is `deaf`. With `slow_models`, it waits
+    when it is given a model too.
     """
 
     def __init__(self) -> None:
         self.error: NodeError | None = None
         self.crash: Exception | None = None
         self.deaf = False
+        self.slow_models = False
         self.given: Mapping[str, bytes] = {}
         self.models: dict[str, Path] = {}
         self.runs = 0
@@ -47,6 +49,8 @@ class Brush:
         self._released.set()
 
     def register_model(self, key: str, name: str, path: Path) -> ModelIdentity:
+        if self.slow_models:
+            self._wait(threading.Event())
         self.models[key] = path
         return ModelIdentity(base="sd-1", type="main", format="diffusers", variant=None)
 

@@ -176,6 +176,19 @@ async def test_a_cancel_stops_the_run_and_leaves_nothing(
     assert (await events_of(redis, job))[-1] == Finished()
 
 
+async def test_a_cancel_does_not_wait_for_a_model_to_load(
+    jobs: Jobs, runner: JobRunner, brush: Brush, owner_database: Database
+) -> None:
+    brush.slow_models = True
+    job = await jobs.add()
+    async with running(runner, brush) as task:
+        async with owner_database.session() as session:
+            await lifecycle.cancel(session, job.id)
+        await task
+    assert (await jobs.get(job)).status == "canceled"
+    assert brush.runs == 0
+
+
 async def test_a_job_over_its_time_limit_fails(jobs: Jobs, services: Services, brush: Brush) -> None:
     hasty = services.settings.model_copy(update={"job_time_limit_seconds": 0.1})
     job = await jobs.add()

@@ -60,6 +60,7 @@ class Attempt:
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
         self._narrator = Narrator(job.graph)
         self._uploaded: list[str] = []
+        self._left_run_behind = False
 
     async def run(self) -> None:
         """Raises RuntimeStuck once the job is settled, and one of DATABASE_ERRORS where it could not be.
@@ -81,7 +82,7 @@ class Attempt:
         finally:
             watching.cancel()
             await self._feed.close()
-        if self._services.gpu.is_busy and self._stop.reason is not StopReason.SHUTDOWN:
+        if self._left_run_behind and self._stop.reason is not StopReason.SHUTDOWN:
             raise RuntimeStuck
 
     async def _work(self) -> Ending:
@@ -143,6 +144,7 @@ class Attempt:
             return await self._stop.race(run, patience=patience_with_runtime)
         finally:
             alarm.cancel()
+            self._left_run_behind = self._services.gpu.is_busy
 
     def _tell(self, event: Event) -> None:
         self._feed.put(self._narrator.tell(event))
