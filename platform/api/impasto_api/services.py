@@ -17,6 +17,9 @@ from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
 
+MAX_FOLLOWERS = 5000
+"""Streams and waits of one process, each of which occupies a Redis connection while nothing happens."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -32,8 +35,12 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Services]:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    # The socket timeout exceeds every blocking read, so that it only ever ends dead connections.
-    redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=10)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        max_connections=MAX_FOLLOWERS,
+        socket_connect_timeout=2,
+        socket_timeout=10,  # more than every blocking read, so that it only ever ends dead connections
+    )
     broker = make_broker(settings)
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
     try:

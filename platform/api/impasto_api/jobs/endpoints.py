@@ -136,7 +136,7 @@ async def stream_events(
     principal: JobsReader,
     job_id: JobId,
     last_event_id: Annotated[
-        str | None, Header(max_length=64, description="Go on after this event.", examples=["1-12"])
+        str | None, Header(alias="Last-Event-ID", description="Go on after this event.", examples=["1-12"])
     ] = None,
 ) -> Response:
     """Server-sent events: `queued`, `started`, `node`, `step`, `image`, and at last `succeeded`, `failed` or
@@ -149,6 +149,6 @@ async def stream_events(
         return Response(status_code=204)
     after = resume_point(last_event_id)
     return EventStream(
-        stream(services, principal.organization_id, job_id, after),
+        stream(services, principal.organization_id, job_id, after, ended=job.status.is_final),
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

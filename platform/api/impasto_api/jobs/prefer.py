@@ -14,6 +14,7 @@ def wait_seconds(
     prefer: Annotated[
         str | None,
         Header(
+            alias="Prefer",
             description=f"`wait=N` holds the answer until the job ends, at the longest N seconds, and"
             f" {MAX_WAIT_SECONDS} at most. What was honoured comes back as `Preference-Applied`.",
             examples=["wait=30"],

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
-from pydantic import BaseModel
 
 from impasto_api.jobs import service
 from impasto_api.jobs.schemas import FinalEvent, QueuedEvent
@@ -41,19 +40,21 @@ def resume_point(last_event_id: str | None) -> str:
     return last_event_id
 
 
-async def stream(services: Services, organization_id: UUID, job_id: UUID, after: str) -> AsyncIterator[bytes]:
+async def stream(
+    services: Services, organization_id: UUID, job_id: UUID, after: str, *, ended: bool
+) -> AsyncIterator[bytes]:
     if after == FIRST:
-        yield _encode(QUEUED_ID, "queued", QueuedEvent(job_id=job_id))
+        yield _encode(QUEUED_ID, "queued", QueuedEvent(job_id=job_id).model_dump_json())
         after = QUEUED_ID
-    async for entry in follow(services, organization_id, job_id, after):
+    async for entry in follow(services, organization_id, job_id, after, ended=ended):
         if entry is None:
             yield format_sse_event(comment="waiting")
         else:
             entry_id, event = entry
-            yield _encode(entry_id, event.type, event)
+            yield _encode(entry_id, event.type, event.model_dump_json(exclude_none=True))
     job = await service.view(services, organization_id, job_id)
-    yield _encode(FINAL_ID, job.status, FinalEvent(type=job.status, job=job))
+    yield _encode(FINAL_ID, job.status, FinalEvent(type=job.status, job=job).model_dump_json())
 
 
-def _encode(event_id: str, name: str, data: BaseModel) -> bytes:
-    return format_sse_event(event=name, id=event_id, data_str=data.model_dump_json(exclude_none=True))
+def _encode(event_id: str, name: str, data: str) -> bytes:
+    return format_sse_event(event=name, id=event_id, data_str=data)

@@ -25,14 +25,14 @@ _ASK_SECONDS = 2.0
 
 
 async def follow(
-    services: Services, organization_id: UUID, job_id: UUID, after: str
+    services: Services, organization_id: UUID, job_id: UUID, after: str, *, ended: bool = False
 ) -> AsyncIterator[tuple[str, StreamEvent] | None]:
     """The job's events after an id, until the job has ended and no event is left.
 
-    Yields None every now and then while nothing happens, so that the caller can do something else.
+    `ended` says that it is known to have. Yields None every now and then while nothing happens, so that the
+    caller can do something else.
     """
     reader = EventReader(services.redis, job_id)
-    ended = False
     while True:
         try:
             entries = await reader.read(after, wait_seconds=None if ended else _ASK_SECONDS)
