@@ -44,7 +44,7 @@ class Template:
         )
 
     async def drop(self, name: str | None = None) -> None:
-        await self._execute(f'DROP DATABASE IF EXISTS "{name or self._name}" WITH (FORCE)')
+        await self._execute(f'DROP DATABASE IF EXISTS "{name or self._name}"')
 
     async def _execute(self, statement: str) -> None:
         await execute(_text(self._url), statement)

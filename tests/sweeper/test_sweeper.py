@@ -176,7 +176,7 @@ async def test_expired_idempotency_records_are_deleted(
         assert (await session.exec(select(IdempotencyRecord.key))).all() == ["new"]
 
 
-async def test_uploads_that_were_never_used_are_deleted_with_their_objects(
+async def test_expired_uploads_are_deleted_with_their_objects(
     jobs: Jobs, sweeper_tomorrow: Sweeper, owner_database: Database, store: ObjectStore
 ) -> None:
     def upload(status: UploadStatus, expires_at: datetime) -> Upload:
@@ -193,7 +193,8 @@ async def test_uploads_that_were_never_used_are_deleted_with_their_objects(
 
     long_ago = TOMORROW - timedelta(hours=2)
     unused = [upload(UploadStatus.PENDING, long_ago) for _ in range(25)]  # more than a batch
-    kept = [upload(UploadStatus.VERIFIED, long_ago), upload(UploadStatus.PENDING, TOMORROW)]
+    unused.append(upload(UploadStatus.VERIFIED, long_ago))
+    kept = [upload(UploadStatus.VERIFIED, TOMORROW), upload(UploadStatus.PENDING, TOMORROW)]
     for one in (unused[0], *kept):
         await store.put(one.object_key, b"x", "image/png")
     await save(owner_database, *unused, *kept)

@@ -17,7 +17,7 @@ from impasto_core.pipelines import (
     InvalidInput,
     TextToImageInput,
 )
-from impasto_core.pipelines.base import MAX_STEPS, Scheduler
+from impasto_core.pipelines.base import MAX_LCM_STEPS, MAX_STEPS, Scheduler
 from impasto_workers.runtime import RunResult
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def assert_painted(result: RunResult, *sizes: tuple[int, int]) -> None:
 
 
 def most_steps(scheduler: Scheduler) -> int:
-    return 50 if scheduler is Scheduler.LCM else MAX_STEPS  # of a schedule of 50, lcm cannot take more
+    return MAX_LCM_STEPS if scheduler is Scheduler.LCM else MAX_STEPS
 
 
 @pytest.mark.parametrize("scheduler", list(Scheduler))

@@ -43,14 +43,14 @@ class ObjectStore:
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         await self._call("put_object", Key=key, Body=data, ContentType=content_type, ContentLength=len(data))
 
-    async def get(self, key: str) -> bytes:
-        """Raises ObjectNotFound."""
-        return await asyncio.to_thread(self._get, key)
+    async def get(self, key: str, *, at_most: int | None = None) -> bytes:
+        """The object, or its first `at_most` bytes. Raises ObjectNotFound."""
+        return await asyncio.to_thread(self._get, key, at_most)
 
-    def _get(self, key: str) -> bytes:
+    def _get(self, key: str, at_most: int | None) -> bytes:
         response = self._call_now("get_object", Key=key)
         try:
-            body: bytes = response["Body"].read()
+            body: bytes = response["Body"].read(at_most)
         except (BotoCoreError, OSError) as error:
             raise StorageUnavailable(str(error)) from error
         return body

@@ -31,7 +31,7 @@ from impasto_core.models.tables import Model
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
 from impasto_core.storage import ObjectStore
-from impasto_core.uploads.tables import Upload, UploadStatus
+from impasto_core.uploads.tables import Upload
 from impasto_workers.leadership import Leadership
 from impasto_workers.logs import configure_logging
 from impasto_workers.outages import OUTAGES
@@ -48,7 +48,7 @@ MAX_WAKE_UPS = 200
 """A pool's queue is filled up to this length: plenty until the next pass."""
 
 UPLOAD_GRACE = timedelta(hours=1)
-"""An upload is kept this much longer than it can be used, so that no request is still at work on it."""
+"""An upload is kept this much longer than it can be used, so that no request or job is at work on it."""
 
 BATCH = 20
 """Rows whose objects are deleted in one transaction."""
@@ -75,7 +75,7 @@ class Sweeper:
             self.return_expired_leases,
             self.wake_workers,
             self.delete_expired_idempotency_records,
-            self.delete_unused_uploads,
+            self.delete_expired_uploads,
             self.delete_images,
         ):
             try:
@@ -124,12 +124,10 @@ class Sweeper:
         async with self._database.session() as session:
             await session.exec(delete(IdempotencyRecord).where(key.in_(expired)))
 
-    async def delete_unused_uploads(self) -> None:
-        """Uploads that nobody used in time. One that was used stays, since a job may need it again."""
-        unused = select(Upload.id).where(
-            Upload.status == UploadStatus.PENDING, Upload.expires_at < self._clock() - UPLOAD_GRACE
-        )
-        await self._delete_with_objects(Upload, unused, (Upload.object_key, Upload.verified_key))
+    async def delete_expired_uploads(self) -> None:
+        """Uploads that nobody used in time, and those that were used a day ago."""
+        expired = select(Upload.id).where(Upload.expires_at < self._clock() - UPLOAD_GRACE)
+        await self._delete_with_objects(Upload, expired, (Upload.object_key, Upload.verified_key))
 
     async def delete_images(self) -> None:
         """Images that their owners have deleted."""

@@ -55,6 +55,8 @@ async def _find(services: Services, organization_id: UUID, field: str, reference
         upload = await uploads.get(session, row_id)
     if upload is None:
         raise missing
+    if upload.expires_at <= services.clock():
+        raise InvalidInput(field, "expired", "The upload has expired: create a new one.")
     if upload.status == UploadStatus.VERIFIED and upload.width and upload.height:
         return Source(upload.verified_key, upload.width, upload.height)
     return await _verify(services, field, upload)
@@ -62,25 +64,23 @@ async def _find(services: Services, organization_id: UUID, field: str, reference
 
 async def _verify(services: Services, field: str, upload: Upload) -> Source:
     """Read what was uploaded, and keep a clean copy where the caller cannot write."""
-    now = services.clock()
     try:
-        found = await services.store.head(upload.object_key)
-        if found.size != upload.size:
-            raise InvalidInput(
-                field, "wrong_size", f"The upload was declared as {upload.size} bytes but has {found.size}."
-            )
-        data = await services.store.get(upload.object_key)
+        data = await services.store.get(upload.object_key, at_most=upload.size + 1)
     except ObjectNotFound:
-        if upload.expires_at <= now:
-            raise InvalidInput(field, "expired", "The upload has expired: create a new one.") from None
         raise InvalidInput(
             field, "not_uploaded", "The upload has no content yet: PUT the file to its url first."
         ) from None
+    if len(data) != upload.size:
+        found = "more" if len(data) > upload.size else f"only {len(data)}"
+        raise InvalidInput(
+            field, "wrong_size", f"The upload was declared as {upload.size} bytes but has {found}."
+        )
     try:
         picture = await asyncio.to_thread(verify, data, upload.content_type)
     except NotAPicture as error:
         raise InvalidInput(field, error.code, str(error)) from None
     await services.store.put(upload.verified_key, picture.png, "image/png")
     async with services.database.tenant(upload.organization_id) as session:
-        await uploads.mark_verified(session, upload.id, picture, expires_at=now + _KEEP_VERIFIED)
+        expires_at = services.clock() + _KEEP_VERIFIED
+        await uploads.mark_verified(session, upload.id, picture, expires_at=expires_at)
     return Source(upload.verified_key, picture.width, picture.height)

@@ -18,6 +18,7 @@ from impasto_core.pipelines.graph import Graph, GraphBuilder, Output
 MAX_SEED = 2**32 - 1
 MIN_SIDE, MAX_SIDE = 64, 2048
 MAX_STEPS = 100
+MAX_LCM_STEPS = 50  # diffusers' LCMScheduler has no more
 MAX_IMAGES = 4
 MAX_PROMPT = 2000
 
@@ -102,6 +103,10 @@ class PipelineInput(BaseModel):
 
         `init_size` is that of the picture to start from; where there is one, it is the default size.
         """
+        if self.scheduler == Scheduler.LCM and self.steps > MAX_LCM_STEPS:
+            raise InvalidInput(
+                "steps", "too_many", f"The scheduler lcm was trained for at most {MAX_LCM_STEPS} steps."
+            )
         natural = fit(*init_size, model.max_pixels) if init_size else None
         width, height = natural or (model.default_width, model.default_height)
         width, height = self.width or width, self.height or height
