@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
+
 from impasto_core.database import Database
 from impasto_core.settings import Settings
 from impasto_ctl.embedded import EmbeddedServers
-from redis.asyncio import Redis
-
 from tests.support.databases import DatabaseUrls, Template
 
 

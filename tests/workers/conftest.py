@@ -23,7 +23,7 @@ def runtime_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def opened_runtime(runtime_root: Path) -> Runtime:
     if importlib.util.find_spec("invokeai") is None:
-        pytest.skip("needs the worker's extra: pip install impasto-workers[invokeai]")
+        pytest.fail("needs the environment of `nox -s worker`")
     return open_runtime(runtime_root, device="cpu")
 
 

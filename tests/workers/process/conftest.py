@@ -145,7 +145,7 @@ def workshop(
 ) -> Iterator[Workshop]:
     """One worker for the pool `default`, and two for the pool `fragile`."""
     if importlib.util.find_spec("invokeai") is None:
-        pytest.skip("needs the worker's extra: pip install impasto-workers[invokeai]")
+        pytest.fail("needs the environment of `nox -s worker`")
     name = f"impasto_workers_{secrets.token_hex(4)}"
     urls = asyncio.run(template.copy(name))
     folder = tmp_path_factory.mktemp("workshop")
