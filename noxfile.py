@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
     _run(session, PLATFORM / "ruff", "check", ".")
     _run(session, PLATFORM / "ruff", "format", "--check", ".")
     _run(session, PLATFORM / "mypy")
-    _run(session, PLATFORM / "pyright", "--project", "sdk")
+    _run(session, PLATFORM / "pyright", "--project", "sdk", "--pythonpath", PLATFORM / "python")
     _run(session, PLATFORM / "lint-imports")
 
 
