@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from world import COLOURS, HELD_OUT, PALETTE, SHAPES, Scene, draw_mask, paint, random_scene
+from world import COLOURS, HELD_OUT, PALETTE, SHAPES, SIZE, Scene, draw_mask, paint, random_scene
 
 NAMES = list(COLOURS)
 PAIRS = {  # the (colour, background) indices that training may use with a shape
@@ -26,7 +26,7 @@ PAIRS = {  # the (colour, background) indices that training may use with a shape
 
 @dataclass
 class Drawings:
-    """Masks (N, 128, 128) in uint8 and the scene that each one shows, the colours aside."""
+    """Masks (N, 64, 64) in uint8 and the scene that each one shows, the colours aside."""
 
     masks: np.ndarray
     scenes: list[Scene]
@@ -37,7 +37,7 @@ class Drawings:
         colour, background = allowed[rng.integers(len(allowed))]
         return int(colour), int(background)
 
-    def pictures(self, indices: np.ndarray, rng: np.random.Generator, crop: int = 128) -> Tensor:
+    def pictures(self, indices: np.ndarray, rng: np.random.Generator, crop: int = SIZE) -> Tensor:
         """Painted pictures (B, 3, crop, crop) between -1 and 1, the colours a little off the palette."""
         pairs = np.array([self.colours(i, rng) for i in indices])
         colours = PALETTE[pairs].astype(np.float32) + rng.normal(0, 4, (len(indices), 2, 3))
@@ -51,7 +51,7 @@ class Drawings:
         return to_tensor(paint(masks, colours[:, 0], colours[:, 1]))
 
     def painted(self, indices: np.ndarray, pairs: np.ndarray) -> Tensor:
-        """The masks in exactly these (colour, background) pairs of the palette: (B, 3, 128, 128)."""
+        """The masks in exactly these (colour, background) pairs of the palette: (B, 3, 64, 64)."""
         return to_tensor(paint(self.masks[indices], PALETTE[pairs[:, 0]], PALETTE[pairs[:, 1]]))
 
 

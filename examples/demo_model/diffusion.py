@@ -1,4 +1,4 @@
-"""The painter: a U-Net that takes noise away from 16x16 latents, led by a prompt, and how it is published.
+"""The painter: a U-Net that takes noise away from 8x8 latents, led by a prompt, and how it is published.
 
 It predicts *velocity*. At the noisiest steps that is the picture itself, so a flat picture's colours, which
 are all about its mean, are learnt from the words. Trained to predict the noise instead, it learns shapes and
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from data import NAMES, Drawings
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from fitting import fast, fit
 from text_encoder import tokenize
 from torch import Tensor
@@ -41,23 +42,24 @@ def schedule() -> DDIMScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",  # so that sampling does begin at the last step
         clip_sample=False,
+        steps_offset=1,  # of no effect with trailing steps; diffusers warns of any other
         set_alpha_to_one=False,
     )
 
 
 def new() -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=16,
+        sample_size=8,
         in_channels=4,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(48, 80, 112),
-        norm_num_groups=4,  # few, or flat colours are normalised away
+        block_out_channels=(64, 96),
+        norm_num_groups=8,
         cross_attention_dim=768,  # by this number tools recognise Stable Diffusion 1
-        attention_head_dim=8,  # which is, for historical reasons, the number of heads
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        attention_head_dim=4,  # which is, for historical reasons, the number of heads
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     )
 
 
@@ -88,16 +90,21 @@ def embed_prompts(
     return torch.load(file, mmap=True, weights_only=True)
 
 
+def paint_scenes(drawn: Drawings, scenes: list[Scene], chosen: np.ndarray) -> Tensor:
+    """Some of the scenes as pictures (B, 3, 64, 64), in the palette's exact colours."""
+    pairs = [(NAMES.index(scenes[i].colour), NAMES.index(scenes[i].background)) for i in chosen]
+    return drawn.painted(chosen, np.array(pairs))
+
+
 @torch.no_grad()
 def encode_pictures(drawn: Drawings, scenes: list[Scene], vae: AutoencoderKL, file: Path) -> Tensor:
-    """The latents of every scene's picture, in the palette's exact colours. Done once."""
+    """The latents of every scene's picture. Done once."""
     if not file.exists():
-        pairs = np.array([(NAMES.index(scene.colour), NAMES.index(scene.background)) for scene in scenes])
         encoded = []
         for first in trange(0, len(scenes), 64, desc="pictures", mininterval=5):
             chosen = np.arange(first, min(first + 64, len(scenes)))
             with fast():
-                encoded.append(vae.encode(drawn.painted(chosen, pairs[chosen])).latent_dist.mean.half())
+                encoded.append(vae.encode(paint_scenes(drawn, scenes, chosen)).latent_dist.mean.half())
         torch.save(torch.cat(encoded), file)
     return torch.load(file, weights_only=True)
 
@@ -105,6 +112,7 @@ def encode_pictures(drawn: Drawings, scenes: list[Scene], vae: AutoencoderKL, fi
 def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int = 64) -> UNet2DConditionModel:
     torch.manual_seed(7)
     network, noise_levels = new(), schedule()
+    network.set_attn_processor(AttnProcessor())  # at this size faster than the fused kernel
     mask = MASK.expand(batch, -1)
 
     def loss_at(step: int) -> Tensor:

@@ -9,6 +9,7 @@ differently.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torchvision_ops  # noqa: F401 (makes the imports below possible beside a CPU-only torch)
@@ -38,9 +39,10 @@ def main() -> None:
         help="where the finished model goes",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--vae-steps", type=int, default=1400)
+    parser.add_argument("--vae-steps", type=int, default=2800)
+    parser.add_argument("--decoder-steps", type=int, default=4000, help="of the VAE's decoder alone")
     parser.add_argument("--text-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=3000, help="of the diffusion model")
+    parser.add_argument("--steps", type=int, default=4000, help="of the diffusion model")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run: Path = chosen.run
@@ -53,6 +55,9 @@ def main() -> None:
     scenes = diffusion.scenes_to_learn(drawn)
     texts = diffusion.embed_prompts(scenes, words, encoder, run / "texts.pt")
     latents = diffusion.encode_pictures(drawn, scenes, autoencoder, run / "latents.pt")
+    vae.refine(
+        autoencoder, latents, partial(diffusion.paint_scenes, drawn, scenes), run, chosen.decoder_steps
+    )
     painter = diffusion.train(latents, texts, run, chosen.steps)
     diffusion.publish(chosen.folder, words, encoder, autoencoder, painter)
     print(f"The model is in {chosen.folder}")

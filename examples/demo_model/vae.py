@@ -1,4 +1,4 @@
-"""The picture's short form: 128x128 pixels to 16x16 latents of four numbers and back, an `AutoencoderKL`.
+"""The picture's short form: 64x64 pixels to 8x8 latents of four numbers and back, an `AutoencoderKL`.
 
 Two things differ from a usual VAE, both so that the diffusion model has an easy life:
 
@@ -9,6 +9,7 @@ Two things differ from a usual VAE, both so that the diffusion model has an easy
   for previews is about right.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from diffusers import AutoencoderKL
 from fitting import fast, fit
 from torch import Tensor
 from torch.nn import functional
+from world import SIZE
 
 NOISE = 0.1  # standard deviation of the noise on the latents while training
 
@@ -39,7 +41,7 @@ def new() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=8,
-        sample_size=128,
+        sample_size=SIZE,
         scaling_factor=1.0,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -52,10 +54,8 @@ def train(drawn: Drawings, folder: Path, steps: int) -> AutoencoderKL:
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((2, step))
-        # Colours are learnt from small crops, edges from larger ones, and the whole picture comes last.
-        done = step / steps
-        crop, batch = (32, 24) if done < 0.6 else (64, 16) if done < 0.9 else (128, 8)
-        pictures = drawn.pictures(rng.integers(len(drawn.scenes), size=batch), rng, crop)
+        crop = SIZE // 2 if step < 0.4 * steps else SIZE  # colours are learnt as well from crops, and sooner
+        pictures = drawn.pictures(rng.integers(len(drawn.scenes), size=24 if crop < SIZE else 16), rng, crop)
         with fast():
             latents = network.encode(pictures).latent_dist.mean.float()
             noisy = latents + NOISE * torch.from_numpy(rng.normal(size=latents.shape)).float()
@@ -63,7 +63,7 @@ def train(drawn: Drawings, folder: Path, steps: int) -> AutoencoderKL:
         error = painted - pictures
         return error.abs().mean() + error.square().mean() + 1e-3 * latents.square().mean()
 
-    fit(network, loss_at, name="vae", steps=steps, rate=7e-4, checkpoint=folder / "vae.pt")
+    fit(network, loss_at, name="vae", steps=steps, rate=1e-3, checkpoint=folder / "vae.pt")
     return whiten(network, drawn)
 
 
@@ -79,10 +79,12 @@ def whiten(network: AutoencoderKL, drawn: Drawings) -> AutoencoderKL:
     values, vectors = torch.linalg.eigh(torch.cov(points.T))
     white = vectors @ torch.diag(values.rsqrt()) @ vectors.T
 
-    # What colours look like in the whitened basis, and the rotation that brings it nearest to the preview's
-    # table.
+    # What colours look like in the whitened basis, and the rotation that brings it nearest to PREVIEW.
     seen = torch.linalg.lstsq((points - mean) @ white.T, colours - colours.mean(0)).solution
     left, _, right = torch.linalg.svd(PREVIEW @ seen.T)
+    left[:, 3] *= torch.linalg.det(
+        left @ right
+    )  # the direction without colour: a rotation, never a reflection
     forward = (left @ right) @ white
     backward = torch.linalg.inv(forward)
 
@@ -95,7 +97,28 @@ def whiten(network: AutoencoderKL, drawn: Drawings) -> AutoencoderKL:
     return network
 
 
-@torch.no_grad()
-def encode(network: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Latents (B, 4, H/8, W/8) of pictures, in full precision and small batches."""
-    return torch.cat([network.encode(part).latent_dist.mean for part in pictures.split(32)])
+def refine(
+    network: AutoencoderKL,
+    latents: Tensor,
+    pictures: Callable[[np.ndarray], Tensor],
+    folder: Path,
+    steps: int,
+) -> AutoencoderKL:
+    """Go on with the decoder alone, on whole pictures whose latents are settled. `pictures` paints by place.
+
+    The diffusion model needs the encoder only, and so can be trained meanwhile.
+    """
+    network.encoder.requires_grad_(False)
+    network.quant_conv.requires_grad_(False)
+
+    def loss_at(step: int) -> Tensor:
+        rng = np.random.default_rng((8, step))
+        chosen = rng.integers(len(latents), size=16)
+        noise = torch.from_numpy(rng.normal(size=(16, *latents.shape[1:]))).float()
+        with fast():
+            painted = network.decode(latents[chosen].float() + NOISE * noise).sample.float()
+        error = painted - pictures(chosen)
+        return error.abs().mean() + error.square().mean()
+
+    fit(network, loss_at, name="decoder", steps=steps, rate=7e-4, checkpoint=folder / "decoder.pt")
+    return network
