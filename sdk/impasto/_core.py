@@ -9,13 +9,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from ._exceptions import (
-    APIConnectionError,
-    APIError,
-    ImpastoError,
-    InvalidResponseError,
-    StorageError,
-)
+from ._exceptions import APIConnectionError, APIError, ImpastoError, InvalidResponseError, StorageError
 from ._io import IO, Body
 from ._request import Request
 from ._retry import delay_before_retry
@@ -155,9 +149,7 @@ class Origin:
 
     def read(self, result: type[T], data: object = None) -> T:
         """A `result` (a model, or None) made of `data`, by default of the whole answer."""
-        from pydantic import (
-            BaseModel,
-        )  # not before there is something to read: half of the import time is its
+        from pydantic import BaseModel  # half of our import time, so not before there is something to read
 
         if not issubclass(result, BaseModel):
             return result()

@@ -130,13 +130,12 @@ class Events(Generic[Colour]):
 
 
 def _parse(data: str) -> dict[str, Any]:
+    """The fields of an event; none if it is no JSON object, so that those it should have are missed."""
     try:
         value = json.loads(data)
     except ValueError:
-        value = None
-    return (
-        cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    )  # then a field is missing, and read() tells
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 class EventStream:

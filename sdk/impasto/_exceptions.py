@@ -79,7 +79,7 @@ class ResponseError(ImpastoError):
     def __init__(self, response: httpx.Response, *message: str) -> None:
         super().__init__(response, *message)
         self.response = response
-        self.status = response.status_code
+        self.status: int = response.status_code
         self.request_id: str | None = response.headers.get("x-request-id")
 
     def retry_after(self, now: datetime) -> float | None:
@@ -104,8 +104,8 @@ class APIError(ResponseError):
         self.title: str = problem.get("title") or response.reason_phrase or "unknown problem"
         self.detail: str | None = problem.get("detail")
         self.instance: str | None = problem.get("instance")
-        self.request_id = self.request_id or problem.get("request_id")
-        self.errors = [FieldError.parse(item) for item in problem.get("errors") or ()]
+        self.request_id: str | None = self.request_id or problem.get("request_id")
+        self.errors: list[FieldError] = [FieldError.parse(item) for item in problem.get("errors") or ()]
 
     @staticmethod
     def of(response: httpx.Response) -> APIError:
@@ -226,7 +226,7 @@ class JobFailed(JobError):
     def __init__(self, job: Job[Any]) -> None:
         super().__init__(job)
         self.job = job
-        self.job_id = job.id
+        self.job_id: str = job.id
 
     def __str__(self) -> str:
         error = self.job.error
@@ -243,7 +243,7 @@ class JobCanceled(JobError):
     def __init__(self, job: Job[Any]) -> None:
         super().__init__(job)
         self.job = job
-        self.job_id = job.id
+        self.job_id: str = job.id
 
     def __str__(self) -> str:
         return f"job {self.job_id} was canceled"
@@ -254,7 +254,7 @@ class WaitTimeout(JobError, TimeoutError):
 
     def __init__(self, job_id: str, seconds: float) -> None:
         super().__init__(job_id, seconds)
-        self.job_id = job_id
+        self.job_id: str = job_id
         self.seconds = seconds
 
     def __str__(self) -> str:

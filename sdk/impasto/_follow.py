@@ -8,7 +8,7 @@ from typing import Any
 from ._clock import Deadline
 from ._core import Core
 from ._events import Events
-from ._exceptions import APIConnectionError, APIError, JobCanceled, JobFailed, WaitTimeout
+from ._exceptions import APIConnectionError, JobCanceled, JobFailed, ResponseError, WaitTimeout
 from ._progress import Audience
 from .types.event import Canceled, Failed, Succeeded
 from .types.job import Job, get_job
@@ -24,10 +24,16 @@ async def follow(core: Core, job_id: str, timeout: float | None, audience: Audie
     Raises:
         JobFailed, JobCanceled: it ended otherwise.
         WaitTimeout: it did not end within `timeout` seconds (None: no limit). It goes on.
+        ResponseError, APIConnectionError: it could not be had. A note names the job, which may well go on.
     """
     deadline = Deadline(core.io.clock, timeout)
-    with audience:
-        job = await _hear(core, job_id, deadline, audience) or await _ask(core, job_id, deadline, audience)
+    try:
+        with audience:
+            job = await _hear(core, job_id, deadline, audience)
+            job = job or await _ask(core, job_id, deadline, audience)
+    except (ResponseError, APIConnectionError) as error:
+        error.add_note(f"This happened while waiting for job {job_id}, which may well go on.")
+        raise
     if job.status == "failed":
         raise JobFailed(job)
     if job.status == "canceled":
@@ -42,7 +48,7 @@ async def _hear(core: Core, job_id: str, deadline: Deadline, audience: Audience)
         while True:
             try:
                 event = await events.next()
-            except (APIError, APIConnectionError, WaitTimeout):
+            except (ResponseError, APIConnectionError, WaitTimeout):
                 return None  # one look at the job itself will say more
             if event is None:
                 return None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, TextIO, TypeAlias
+from typing import Any, ClassVar, TextIO, TypeAlias
 
 from .types.event import Canceled, Event, Failed, Started, Step, Succeeded
 from .types.job import Job, JobStatus
@@ -85,7 +85,7 @@ class Audience:
 class ProgressBar:
     """An `on_progress` callback that draws on stderr: a bar on a terminal, a line a stage elsewhere."""
 
-    WIDTH = 30
+    WIDTH: ClassVar[int] = 30
 
     def __init__(self, file: TextIO | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._file = file or sys.stderr

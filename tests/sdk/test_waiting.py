@@ -105,8 +105,9 @@ async def test_without_a_stream_the_job_itself_is_asked_for(
 
 async def test_a_job_that_is_not_there_is_not_waited_for(sdk: Sdk, server: ScriptedServer) -> None:
     server.will(problem(404, "not-found"), problem(404, "not-found"))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as caught:
         await sdk(wait)
+    assert samples.JOB_ID in caught.value.__notes__[0]
 
 
 async def test_a_wait_that_ends_before_the_job_names_the_job(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, PrivateAttr
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Result(BaseModel):
     """What the API answered. Fields that this version does not know are kept, as attributes too."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow",
         frozen=True,
         protected_namespaces=(),
