@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ A picture with curl:
 
 and with Python:
 
-    python -c "from impasto import Impasto; \
+    {python} -c "from impasto import Impasto; \
 Impasto(base_url='{url}', api_key='{key}').images.generate('a red heart')[0].save('heart.png')"
 
 Ctrl-C stops everything. What was made is kept in {state}.
@@ -97,7 +98,12 @@ def up(
                 state = platform.state.path
                 typer.echo(
                     _READY.format(
-                        url=platform.base_url, key=platform.api_key, logs=state / "logs", state=state
+                        url=platform.base_url,
+                        key=platform.api_key,
+                        # The SDK is often beside us, and seldom where a plain `python` looks.
+                        python=sys.executable if find_spec("impasto") else "python",
+                        logs=state / "logs",
+                        state=state,
                     )
                 )
                 stays_up = True
