@@ -128,7 +128,9 @@ class KeyRing:
                     self._listening = True
                     while True:
                         await asyncio.sleep(_PROBE_SECONDS)
-                        await asyncio.wait_for(connection.execute("SELECT 1"), _PROBE_SECONDS)
+                        # Not wait_for: until Python 3.12 it can swallow the cancel that ends this task.
+                        async with asyncio.timeout(_PROBE_SECONDS):
+                            await connection.execute("SELECT 1")
                 finally:
                     self._forget_all()
                     connection.terminate()
