@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -64,8 +66,16 @@ def document(app: FastAPI) -> dict[str, Any]:
             for method, operation in methods.items():
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
-        app.openapi_schema = schema
+        app.openapi_schema = _with_public_names(schema)
     return app.openapi_schema
+
+
+def _with_public_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """`Job` and `JobPage` for JobView and Page[JobView]: only our own code must tell a view from its table."""
+    text = re.sub(r"Page_(\w+?)View_", r"\1Page", json.dumps(schema))
+    text = re.sub(r"Page\[(\w+?)View\]", r"\1Page", text)
+    renamed: dict[str, Any] = json.loads(re.sub(r"\b([A-Z]\w+)View\b", r"\1", text))
+    return renamed
 
 
 def _problem(description: str) -> dict[str, Any]:

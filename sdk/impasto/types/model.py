@@ -17,6 +17,9 @@ class Model(Result):
     """Whether jobs that name no model run on it."""
     default_width: int
     default_height: int
+    default_steps: int
+    default_guidance: float
+    default_scheduler: str
     max_pixels: int
     """The limit of width x height."""
     created_at: datetime

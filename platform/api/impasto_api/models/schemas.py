@@ -20,6 +20,9 @@ class ModelView(BaseModel):
     default: bool = Field(description="Whether jobs that name no model run on it.")
     default_width: int
     default_height: int
+    default_steps: int
+    default_guidance: float
+    default_scheduler: str
     max_pixels: int = Field(description="Limit of width x height.")
     created_at: AwareDatetime
 
@@ -33,6 +36,9 @@ class ModelView(BaseModel):
                     "base",
                     "default_width",
                     "default_height",
+                    "default_steps",
+                    "default_guidance",
+                    "default_scheduler",
                     "max_pixels",
                     "created_at",
                 }

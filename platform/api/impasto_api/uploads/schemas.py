@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -33,7 +34,7 @@ class UploadView(BaseModel):
     content_type: str
     size: int
     method: Literal["PUT"] = "PUT"
-    url: str | None = Field(description="Null once the upload is verified.")
+    url: str | None = Field(description="Null once the upload is verified or has expired.")
     headers: dict[str, str] = Field(description="Send exactly these with the PUT, and no API key.")
     width: int | None = None
     height: int | None = None
@@ -44,11 +45,11 @@ class UploadView(BaseModel):
 
     @classmethod
     def of(cls, upload: Upload, services: Services) -> UploadView:
-        left = int((upload.expires_at - services.clock()).total_seconds())
+        left = math.ceil((upload.expires_at - services.clock()).total_seconds())
         url = None
-        if upload.status == UploadStatus.PENDING:
+        if upload.status == UploadStatus.PENDING and left > 0:
             url = services.store.upload_url(
-                upload.object_key, max(1, left), content_type=upload.content_type, size=upload.size
+                upload.object_key, left, content_type=upload.content_type, size=upload.size
             )
         return cls(
             **upload.model_dump(

@@ -29,6 +29,9 @@ class Model(SQLModel, table=True):
     pool: str = Field(default="default", max_length=63)
     default_width: int = 512
     default_height: int = 512
+    default_steps: int = 20
+    default_guidance: float = 7.5
+    default_scheduler: str = Field(default="euler", max_length=32)
     max_pixels: int = 1024 * 1024
     enabled: bool = True
     created_at: datetime = created_now()

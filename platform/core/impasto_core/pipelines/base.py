@@ -83,11 +83,16 @@ class PipelineInput(BaseModel):
     )
     width: Side | None = Field(default=None, description="Pixels, a multiple of 8; the model's own if null.")
     height: Side | None = Field(default=None, description="Pixels, a multiple of 8; the model's own if null.")
-    steps: int = Field(default=20, ge=1, le=MAX_STEPS, description="Denoising steps.")
-    guidance: float = Field(
-        default=7.5, ge=1, le=30, description="How closely to follow the prompt (classifier-free guidance)."
+    steps: int | None = Field(
+        default=None, ge=1, le=MAX_STEPS, description="Denoising steps; the model's own if null."
     )
-    scheduler: Scheduler = Field(default=Scheduler.EULER, description="The sampler.", validate_default=True)
+    guidance: float | None = Field(
+        default=None,
+        ge=1,
+        le=30,
+        description="How closely to follow the prompt (classifier-free guidance); the model's own if null.",
+    )
+    scheduler: Scheduler | None = Field(default=None, description="The sampler; the model's own if null.")
     seed: int | None = Field(
         default=None,
         ge=0,
@@ -103,7 +108,8 @@ class PipelineInput(BaseModel):
 
         `init_size` is that of the picture to start from; where there is one, it is the default size.
         """
-        if self.scheduler == Scheduler.LCM and self.steps > MAX_LCM_STEPS:
+        steps, scheduler = self.steps or model.default_steps, self.scheduler or model.default_scheduler
+        if scheduler == Scheduler.LCM and steps > MAX_LCM_STEPS:
             raise InvalidInput(
                 "steps", "too_many", f"The scheduler lcm was trained for at most {MAX_LCM_STEPS} steps."
             )
@@ -116,8 +122,17 @@ class PipelineInput(BaseModel):
                 "too_many_pixels",
                 f"{width} x {height} is more than the {model.max_pixels} pixels that {model.slug} can paint.",
             )
-        seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
-        return self.model_copy(update={"model": model.slug, "width": width, "height": height, "seed": seed})
+        return self.model_copy(
+            update={
+                "model": model.slug,
+                "width": width,
+                "height": height,
+                "steps": steps,
+                "guidance": self.guidance or model.default_guidance,
+                "scheduler": scheduler,
+                "seed": secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed,
+            }
+        )
 
     def images(self) -> dict[str, str]:
         """The images that the input refers to, by field."""

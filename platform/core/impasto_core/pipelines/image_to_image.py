@@ -31,11 +31,12 @@ class ImageToImageInput(PipelineInput):
 
     def resolve(self, model: Model, *, init_size: tuple[int, int] | None = None) -> Self:
         # InvokeAI cuts the first part of the schedule off; with no step left it has nothing to do.
-        if self.steps * self.strength < 1:
+        steps = self.steps or model.default_steps
+        if steps * self.strength < 1:
             raise InvalidInput(
                 "strength",
                 "too_low",
-                f"With {self.steps} steps, strength must be at least {math.ceil(100 / self.steps) / 100}.",
+                f"With {steps} steps, strength must be at least {math.ceil(100 / steps) / 100}.",
             )
         return super().resolve(model, init_size=init_size)
 

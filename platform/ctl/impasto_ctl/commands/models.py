@@ -32,6 +32,9 @@ def add(
         int, typer.Option(min=64, max=1024, help="Of a picture where the request has none.")
     ] = 512,
     height: Annotated[int, typer.Option(min=64, max=1024)] = 512,
+    steps: Annotated[int, typer.Option(min=1, max=100, help="Where the request has none.")] = 20,
+    guidance: Annotated[float, typer.Option(min=1, max=30, help="Where the request has none.")] = 7.5,
+    scheduler: Annotated[str, typer.Option(help="Where the request has none.")] = "euler",
     max_pixels: Annotated[int, typer.Option(min=64 * 64, help="The largest picture, width times height.")] = (
         1024 * 1024
     ),
@@ -49,7 +52,10 @@ def add(
     """
     from impasto_core.models.service import folder_digest
     from impasto_core.models.tables import Model
+    from impasto_core.pipelines.base import Scheduler
 
+    if scheduler not in list(Scheduler):
+        raise ControlError(f"There is no scheduler {scheduler}: use one of {', '.join(Scheduler)}.")
     if not source.startswith("s3://"):
         folder = Path(source).resolve()
         if not folder.is_dir():
@@ -67,6 +73,9 @@ def add(
         pool=pool,
         default_width=width,
         default_height=height,
+        default_steps=steps,
+        default_guidance=guidance,
+        default_scheduler=scheduler,
         max_pixels=max_pixels,
     )
     asyncio.run(_add(Installation(state_dir).database_url, model))
