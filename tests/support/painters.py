@@ -7,6 +7,7 @@ import io
 
 from PIL import Image as Picture
 from redis.asyncio import Redis
+from sqlalchemy import delete
 
 from impasto_core.database import Database
 from impasto_core.ids import new_id
@@ -18,6 +19,7 @@ from impasto_core.jobs.tables import Job
 from impasto_core.pipelines.base import seed_of
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
+from impasto_core.uploads.tables import Upload
 
 
 def png(width: int = 64, height: int = 64, color: str = "red") -> bytes:
@@ -78,6 +80,15 @@ class Painter:
             await self.step(job, step, steps)
         await self.succeed(job)
         return job
+
+    async def read(self, key: str) -> bytes:
+        """An object as a worker would read it."""
+        return await self._store.get(key)
+
+    async def forget_uploads(self) -> None:
+        """As the sweeper does once they have expired."""
+        async with self.database.session() as session:
+            await session.exec(delete(Upload))
 
     async def _paint(self, job: Job, index: int) -> Image:
         width, height = job.input["width"], job.input["height"]
