@@ -71,7 +71,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _with_public_names(schema: dict[str, Any]) -> dict[str, Any]:
-    """`Job` and `JobPage` for JobView and Page[JobView]: only our own code must tell a view from its table."""
+    """`Job` and `JobPage` for JobView and Page[JobView]: only our own code tells a view from its table."""
     text = re.sub(r"Page_(\w+?)View_", r"\1Page", json.dumps(schema))
     text = re.sub(r"Page\[(\w+?)View\]", r"\1Page", text)
     renamed: dict[str, Any] = json.loads(re.sub(r"\b([A-Z]\w+)View\b", r"\1", text))
