@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "https://docs.impasto.dev/problems/"
 
+_AWAY = ("08", "53", "57")
+"""SQLSTATE classes of a server that cannot serve now: no connection, no resources, stopping or timed out."""
+
 
 class FieldError(BaseModel):
     """One thing that is wrong in a request, and where."""
@@ -291,7 +294,8 @@ def install(app: FastAPI) -> None:
 
     async def on_database_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, DBAPIError)  # noqa: S101
-        if error.connection_invalidated or isinstance(error.orig, OSError):
+        away = (getattr(error.orig, "sqlstate", None) or "").startswith(_AWAY)
+        if away or error.connection_invalidated or isinstance(error.orig, OSError):
             return await on_unavailable(request, error)
         return await on_unexpected(request, error)
 

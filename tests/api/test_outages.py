@@ -1,0 +1,140 @@
+"""What the API does when a part it needs is away, or when it is itself at fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import make_url, text
+
+from impasto_api.app import create_app
+from impasto_api.services import Services
+from impasto_core.database import Database
+from impasto_core.settings import Settings
+from tests.support.painters import Painter
+from tests.support.problems import assert_problem
+from tests.support.servers import closed_port, serve
+from tests.support.tenants import Tenant
+
+REQUEST = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
+
+
+@asynccontextmanager
+async def running(tenant: Tenant, settings: Settings, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
+    """The tenant's client of an API of its own with some settings changed."""
+    changed = Settings(**settings.model_dump() | changes)
+    async with (
+        serve(create_app(changed)) as url,
+        httpx.AsyncClient(base_url=url, headers=tenant.headers, timeout=20) as client,
+    ):
+        yield client
+
+
+def assert_unavailable(response: httpx.Response) -> None:
+    assert_problem(response, 503, "service-unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_without_postgresql_every_request_is_told_to_come_back(
+    tenant: Tenant, settings: Settings
+) -> None:
+    with closed_port() as port:
+        away = make_url(settings.database_url.get_secret_value()).set(port=port)
+        async with running(
+            tenant, settings, database_url=away.render_as_string(hide_password=False)
+        ) as client:
+            assert_unavailable(await client.get("/v1/jobs"))
+            assert_unavailable(await client.post("/v1/jobs", json=REQUEST))
+            assert_unavailable(await client.get("/readyz"))
+            assert (await client.get("/livez")).status_code == 200, "it is alive, only not ready"
+
+
+async def test_a_database_that_takes_no_more_connections_is_away_too(
+    tenant: Tenant, settings: Settings, owner_database: Database
+) -> None:
+    name = make_url(settings.database_url.get_secret_value()).database
+    async with running(tenant, settings) as client:
+        assert (await client.get("/livez")).status_code == 200
+        async with owner_database.session() as session:
+            await (await session.connection()).execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0'))
+        async with running(tenant, settings) as late:
+            assert_unavailable(await late.get("/v1/jobs"))
+
+
+async def test_who_finds_no_free_connection_is_told_to_come_back(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    services: Services = app.state.services
+    database = Database(services.database.url.render_as_string(False), pool_size=1, pool_seconds=0.01)
+    app.state.services = Services(**vars(services) | {"database": database})
+    async with database.session() as busy:
+        await busy.connection()
+        assert_unavailable(await client.get("/v1/jobs"))
+    assert (await client.get("/v1/jobs")).status_code == 200
+    await database.close()
+
+
+async def test_without_redis_jobs_are_accepted_run_and_canceled_without_delay(
+    tenant: Tenant, settings: Settings, painter: Painter
+) -> None:
+    with closed_port() as port:
+        async with running(tenant, settings, redis_url=f"redis://127.0.0.1:{port}/0") as client:
+            begun = time.monotonic()
+            created = await client.post("/v1/jobs", json=REQUEST)
+            assert created.status_code == 202
+            await painter.paint_next()
+            done = await client.get(f"/v1/jobs/{created.json()['id']}")
+            assert done.json()["status"] == "succeeded"
+
+            job_id = (await client.post("/v1/jobs", json=REQUEST)).json()["id"]
+            canceled = await client.post(f"/v1/jobs/{job_id}/cancel")
+            assert canceled.json()["status"] == "canceled"
+            assert time.monotonic() - begun < 2
+
+            assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_without_redis_a_request_can_still_wait_for_its_job(
+    tenant: Tenant, settings: Settings, painter: Painter
+) -> None:
+    with closed_port() as port:
+        async with running(tenant, settings, redis_url=f"redis://127.0.0.1:{port}/0") as client:
+            headers = {"Idempotency-Key": "k"}
+            await client.post("/v1/jobs", json=REQUEST, headers=headers)
+            await painter.paint_next()
+            waited = await client.post("/v1/jobs", json=REQUEST, headers=headers | {"Prefer": "wait=15"})
+            assert (waited.status_code, waited.json()["status"]) == (200, "succeeded")
+
+
+async def test_without_the_object_store_only_what_needs_it_fails(tenant: Tenant, settings: Settings) -> None:
+    with closed_port() as port:
+        async with running(tenant, settings, s3_endpoint_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post("/v1/jobs", json=REQUEST)).status_code == 202
+            upload = await client.post("/v1/uploads", json={"content_type": "image/png", "size": 9})
+            assert upload.status_code == 201
+            body = {
+                "pipeline": "image-to-image",
+                "input": {"prompt": "p", "init_image": upload.json()["id"]},
+            }
+            assert_unavailable(await client.post("/v1/jobs", json=body))
+            assert_unavailable(await client.get("/readyz"))
+            assert len((await client.get("/v1/jobs")).json()["data"]) == 1
+
+
+async def test_a_fault_of_our_own_is_a_problem_document_that_tells_nothing_but_its_id(
+    app: FastAPI, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("the secret is 42")
+
+    response = await client.get("/broken")
+    problem = assert_problem(response, 500, "internal-error")
+    assert "42" not in response.text
+    logged = [record for record in caplog.records if record.name == "impasto_api.problems"]
+    assert problem["request_id"] in logged[0].getMessage()
+    assert (await client.get("/v1/jobs")).status_code == 200, "and the next request is served"
