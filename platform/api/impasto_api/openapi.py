@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from impasto_api.examples import EXAMPLES
+from impasto_api.jobs.schemas import JobEvent
 from impasto_api.problems import MEDIA_TYPE, ProblemDetails
 
 DESCRIPTION = """\
@@ -42,6 +44,15 @@ _PROBLEMS = {
 }
 
 
+_REF = "#/components/schemas/{model}"
+_REQUEST_ID = {"description": "Quote it if you ask about it.", "schema": {"type": "string"}}
+
+
+def as_text(app: FastAPI) -> str:
+    """The document as openapi/openapi.json has it."""
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The app's OpenAPI 3.1 document."""
     if app.openapi_schema is None:
@@ -58,15 +69,22 @@ def document(app: FastAPI) -> dict[str, Any]:
         components = schema["components"]
         for generated in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(generated, None)
-        problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        components["schemas"] |= problem.pop("$defs")
-        components["schemas"]["ProblemDetails"] = problem
+        for name, added in {
+            "ProblemDetails": ProblemDetails.model_json_schema(ref_template=_REF),
+            "JobEvent": JobEvent.json_schema(ref_template=_REF, mode="serialization"),
+        }.items():
+            components["schemas"] = added.pop("$defs") | components["schemas"] | {name: added}
         components["responses"] = {f"Problem{status}": _problem(text) for status, text in _PROBLEMS.items()}
         for path, methods in schema["paths"].items():
             for method, operation in methods.items():
+                for response in operation["responses"].values():
+                    response.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
-        app.openapi_schema = _with_public_names(schema)
+        schema = _with_public_names(schema)
+        for name, example in EXAMPLES.items():
+            schema["components"]["schemas"][name]["examples"] = [example]
+        app.openapi_schema = schema
     return app.openapi_schema
 
 
@@ -81,9 +99,7 @@ def _with_public_names(schema: dict[str, Any]) -> dict[str, Any]:
 def _problem(description: str) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": {
-            "X-Request-Id": {"description": "Quote it if you ask about it.", "schema": {"type": "string"}}
-        },
+        "headers": {"X-Request-Id": _REQUEST_ID},
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
     }
 

@@ -83,7 +83,7 @@ class KeyRing:
         if key is None or not token.matches(key.token_hash, self._pepper):
             raise InvalidKey("There is no such API key.")
         now = self._clock()
-        if key.revoked_at is not None and key.revoked_at <= now:
+        if key.revoked_at is not None:
             raise InvalidKey("The API key is revoked.")
         if key.expires_at is not None and key.expires_at <= now:
             raise InvalidKey("The API key has expired.")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
+from impasto_api.examples import EVENTS
 from impasto_api.idempotency.key import IdempotencyKey, fingerprint
 from impasto_api.images import repository as images
 from impasto_api.jobs import repository, service, waiting
@@ -22,6 +23,7 @@ from impasto_core.fields import Moment, Text
 from impasto_core.ids import JobId, format_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
+from impasto_core.jobs.events import announce_end
 from impasto_core.jobs.tables import Job, JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -45,6 +47,16 @@ _EXAMPLES = {
 }
 
 
+_CREATED_HEADERS = {
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "Location": "Where the job is found.",
+        "Idempotency-Replayed": "`true` where an earlier request with the same key made the job.",
+        "Preference-Applied": "What was honoured of `Prefer`.",
+    }.items()
+}
+
+
 @router.post(
     "",
     operation_id="jobs.create",
@@ -52,8 +64,12 @@ _EXAMPLES = {
     status_code=202,
     response_model=JobView,
     responses={
-        200: {"model": JobView, "description": "The job ended within the time of `Prefer: wait`"},
-        202: {"description": "The job is queued or running"},
+        200: {
+            "model": JobView,
+            "description": "The job ended within the time of `Prefer: wait`",
+            "headers": _CREATED_HEADERS,
+        },
+        202: {"description": "The job is queued or running", "headers": _CREATED_HEADERS},
     },
 )
 async def create_job(
@@ -117,7 +133,7 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
     async with services.database.tenant(principal.organization_id) as session:
         job = await lifecycle.cancel(session, job_id)
     if job.status == JobStatus.CANCELED:
-        await service.announce_end(services, job)
+        await announce_end(services.redis, job.id, job.attempt)
     return JobView.of(job, [], services)
 
 
@@ -127,7 +143,19 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
     summary="Follow a job",
     response_class=EventStream,
     responses={
-        200: {"description": "Server-sent events, the last of which holds the finished job"},
+        200: {
+            "description": "Server-sent events, the last of which holds the finished job",
+            "content": {
+                EventStream.media_type: {
+                    "schema": {
+                        "type": "string",
+                        "contentMediaType": EventStream.media_type,
+                        "contentSchema": {"$ref": "#/components/schemas/JobEvent"},
+                    },
+                    "examples": {"the beginning": {"value": EVENTS}},
+                }
+            },
+        },
         204: {"description": "The final event was received before: there is nothing more"},
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from impasto_api.images.schemas import ImageView
 from impasto_api.services import Services
@@ -13,6 +13,7 @@ from impasto_core.api_keys.tokens import Mode
 from impasto_core.fields import Text
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
+from impasto_core.jobs import events
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.pipelines import ImageToImageInput, TextToImageInput
@@ -97,15 +98,44 @@ class JobView(BaseModel):
         )
 
 
-class FinalEvent(BaseModel):
-    """The last event of every stream: the whole job in its final state."""
-
-    type: JobStatus
-    job: JobView
-
-
 class QueuedEvent(BaseModel):
     """The first event of every stream."""
 
     type: Literal["queued"] = "queued"
     job_id: JobId
+
+
+class StartedEvent(events.Started):
+    """A worker began attempt number `attempt`. More than one means that a worker was lost on the way."""
+
+
+class NodeEvent(events.Node):
+    """A node of the graph began or ended."""
+
+
+class StepEvent(events.Step):
+    """Denoising step `step` of `total` of one node. `progress` is of the whole job, from 0 to 1."""
+
+
+class ImageEvent(events.ImageMade):
+    """Output number `index` exists. It can be downloaded once the job has succeeded."""
+
+
+class FinalEvent(BaseModel):
+    """The last event of every stream: the whole job in its final state."""
+
+    type: Literal[JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]
+    job: JobView
+
+    @classmethod
+    def of(cls, job: JobView) -> FinalEvent:
+        return cls.model_validate({"type": job.status, "job": job})
+
+
+JobEvent: TypeAdapter[Any] = TypeAdapter(
+    Annotated[
+        QueuedEvent | StartedEvent | NodeEvent | StepEvent | ImageEvent | FinalEvent,
+        Field(discriminator="type", description="The data of one server-sent event."),
+    ]
+)
+"""What a stream's events carry, for the contract."""

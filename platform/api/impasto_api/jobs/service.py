@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.auth.keys import Principal
@@ -20,7 +19,6 @@ from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.problems import NotFound
 from impasto_api.services import Services
 from impasto_core.ids import parse_id
-from impasto_core.jobs.events import EventWriter, Finished
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import find_model
 from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
@@ -139,11 +137,3 @@ async def view(services: Services, organization_id: UUID, job_id: UUID) -> JobVi
             raise NotFound("There is no such job.")
         made = await images.of_jobs(session, [job_id]) if job.finished_at else []
     return JobView.of(job, made, services)
-
-
-async def announce_end(services: Services, job: Job) -> None:
-    """Wake those who wait for a job that ended without a worker."""
-    try:
-        await EventWriter(services.redis, job.id, job.attempt + 1).write(Finished())
-    except RedisError:
-        logger.warning("the end of job %s was not announced", job.id, exc_info=True)

@@ -53,7 +53,7 @@ async def stream(
             entry_id, event = entry
             yield _encode(entry_id, event.type, event.model_dump_json(exclude_none=True))
     job = await service.view(services, organization_id, job_id)
-    yield _encode(FINAL_ID, job.status, FinalEvent(type=job.status, job=job).model_dump_json())
+    yield _encode(FINAL_ID, job.status, FinalEvent.of(job).model_dump_json())
 
 
 def _encode(event_id: str, name: str, data: str) -> bytes:

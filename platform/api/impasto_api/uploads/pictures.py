@@ -11,7 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 16_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns, where ours, on the same header, refuses
 
-_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_DECODERS = ["PNG", "JPEG", "WEBP"]
+_CONTENT_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",  # several JPEGs in one file, as many telephones write them: the first counts
+    "WEBP": "image/webp",
+}
 
 
 class NotAPicture(ValueError):
@@ -41,8 +47,8 @@ def verify(data: bytes, content_type: str) -> Picture:
     Raises NotAPicture. The size is checked on the header, before any pixel is decoded.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=list(_FORMATS)) as image:
-            found = _FORMATS[image.format or ""]
+        with Image.open(io.BytesIO(data), formats=_DECODERS) as image:
+            found = _CONTENT_TYPES[image.format or ""]
             if found != content_type:
                 raise NotAPicture("wrong_type", f"The upload was declared as {content_type} but is {found}.")
             if image.width * image.height > MAX_PIXELS:
@@ -57,7 +63,7 @@ def verify(data: bytes, content_type: str) -> Picture:
         raise
     except UnidentifiedImageError:
         raise NotAPicture("not_an_image", "The upload is not a PNG, JPEG or WebP file.") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Exception as error:  # decoders fail in many ways, and each means the same
         raise NotAPicture("damaged", f"The upload cannot be decoded: {error}.") from None
     pixels.info.clear()
     buffer = io.BytesIO()

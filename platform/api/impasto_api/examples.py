@@ -1,0 +1,168 @@
+"""Examples of all that goes in and out, by the name of its schema, against which a test holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_KEY: dict[str, Any] = {
+    "id": "key_01m80wgc7cekqvvrdm7wy2n7x4",
+    "object": "api_key",
+    "name": "nightly batch",
+    "mode": "live",
+    "hint": "imp_live_Z7aOjG",
+    "scopes": ["images:read", "jobs:read", "jobs:write"],
+    "created_at": "2026-11-22T05:41:07.436211Z",
+    "expires_at": None,
+    "last_used_at": None,
+    "revoked_at": None,
+}
+
+_IMAGE: dict[str, Any] = {
+    "id": "img_01m80whc55fm9sg4h5yq4d5v1c",
+    "object": "image",
+    "job_id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "index": 0,
+    "node": "image_0",
+    "width": 512,
+    "height": 512,
+    "content_type": "image/png",
+    "size": 312_044,
+    "sha256": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+    "seed": 7,
+    "url": "https://images.example.com/impasto/.../0.png?X-Amz-Expires=3600&X-Amz-Signature=...",
+    "thumbnail_url": "https://images.example.com/impasto/.../0.webp?X-Amz-Expires=3600&X-Amz-Signature=...",
+    "url_expires_at": "2026-11-22T06:41:39Z",
+    "created_at": "2026-11-22T05:41:36.805214Z",
+}
+
+_JOB: dict[str, Any] = {
+    "id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "object": "job",
+    "status": "succeeded",
+    "pipeline": "text-to-image",
+    "model": "impasto-tiny",
+    "input": {
+        "prompt": "a big red heart",
+        "negative_prompt": "",
+        "model": "impasto-tiny",
+        "width": 512,
+        "height": 512,
+        "steps": 20,
+        "guidance": 7.5,
+        "scheduler": "euler",
+        "seed": 7,
+        "n": 1,
+    },
+    "metadata": {"customer": "42"},
+    "mode": "live",
+    "images": [_IMAGE],
+    "error": None,
+    "attempt": 1,
+    "cancel_requested": False,
+    "created_at": "2026-11-22T05:41:30.024118Z",
+    "started_at": "2026-11-22T05:41:30.061902Z",
+    "finished_at": "2026-11-22T05:41:36.811377Z",
+    "queued_seconds": 0.037784,
+    "running_seconds": 6.749475,
+}
+
+_MODEL: dict[str, Any] = {
+    "id": "impasto-tiny",
+    "object": "model",
+    "name": "Impasto tiny",
+    "description": "Paints small shapes, quickly and anywhere.",
+    "base": "sd-1",
+    "default": True,
+    "default_width": 64,
+    "default_height": 64,
+    "default_steps": 20,
+    "default_guidance": 7.5,
+    "default_scheduler": "euler",
+    "max_pixels": 262_144,
+    "created_at": "2026-11-22T05:40:58.120554Z",
+}
+
+_PIPELINE: dict[str, Any] = {
+    "id": "text-to-image",
+    "object": "pipeline",
+    "title": "Text to image",
+    "description": "Paints a picture of a prompt.",
+    "input_schema": {"type": "object", "properties": {"prompt": {"type": "string"}}, "required": ["prompt"]},
+    "limits": {
+        "min_side": 64,
+        "max_side": 2048,
+        "max_steps": 100,
+        "max_images": 4,
+        "max_prompt_length": 2000,
+    },
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "ApiKey": _KEY,
+    "ApiKeyCreate": {"name": "nightly batch", "scopes": ["images:read", "jobs:read", "jobs:write"]},
+    "ApiKeyRoll": {"grace_seconds": 3600},
+    "Health": {"status": "ok"},
+    "Image": _IMAGE,
+    "Job": _JOB,
+    "Model": _MODEL,
+    "NewApiKey": _KEY | {"secret": "imp_live_Z7aOjGGZRQXJoKnhle4Kx7ZVKm6PYpfEkgGfl92BQnaM4aiWon"},
+    "Pipeline": _PIPELINE,
+    "ProblemDetails": {
+        "type": "https://docs.impasto.dev/problems/validation-failed",
+        "title": "The request is not valid",
+        "status": 422,
+        "detail": "input.width: Input should be a multiple of 8",
+        "instance": "/v1/jobs",
+        "code": "validation-failed",
+        "request_id": "req_01m80wjn3ze7prxx2c0gqyx2sf",
+        "errors": [
+            {
+                "location": "body",
+                "field": "input.width",
+                "pointer": "/input/width",
+                "code": "multiple_of",
+                "detail": "Input should be a multiple of 8",
+            }
+        ],
+    },
+    "Upload": {
+        "id": "upl_01m80wk0pkf10b5d1ew1jfxrbg",
+        "object": "upload",
+        "status": "pending",
+        "content_type": "image/png",
+        "size": 48_213,
+        "method": "PUT",
+        "url": "https://images.example.com/impasto/.../original?X-Amz-Expires=900&X-Amz-Signature=...",
+        "headers": {"Content-Type": "image/png"},
+        "width": None,
+        "height": None,
+        "created_at": "2026-11-22T05:42:30.611078Z",
+        "expires_at": "2026-11-22T05:57:30.611078Z",
+    },
+    "UploadCreate": {"content_type": "image/png", "size": 48_213},
+    "Version": {"version": "0.1.0"},
+} | {
+    f"{name}Page": {"data": [item], "has_more": False, "next_cursor": None}
+    for name, item in (
+        ("ApiKey", _KEY),
+        ("Image", _IMAGE),
+        ("Job", _JOB),
+        ("Model", _MODEL),
+        ("Pipeline", _PIPELINE),
+    )
+}
+
+EVENTS = """\
+id: 0-1
+event: queued
+data: {"type":"queued","job_id":"job_01m80wh5h8e2sbnz8jwgz94ttp"}
+
+id: 1-1
+event: started
+data: {"type":"started","job_id":"job_01m80wh5h8e2sbnz8jwgz94ttp","attempt":1}
+
+id: 1-2
+event: step
+data: {"type":"step","node":"denoise_0","step":1,"total":20,"progress":0.05}
+
+"""

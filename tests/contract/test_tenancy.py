@@ -1,0 +1,182 @@
+"""Nobody gets at another organization's things: every operation of the contract is tried, with real ids.
+
+A new operation fails here until it is said what it has to do with tenancy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from impasto_api.app import create_app
+from tests.support.painters import Painter, png
+from tests.support.problems import assert_problem
+from tests.support.tenants import Tenant
+
+DOCUMENT = create_app().openapi()
+
+SHARED = {"models.list", "models.get", "pipelines.list", "pipelines.get"}
+"""What everyone may see."""
+
+PUBLIC = {"health.live", "health.ready", "health.version"}
+"""What needs no key."""
+
+CREATING = {"jobs.create", "uploads.create", "api_keys.create"}
+"""What makes new things of one's own. Only jobs refer to others: see the last test."""
+
+BODIES: dict[str, dict[str, Any]] = {"api_keys.roll": {"grace_seconds": 0}}
+"""What the operations on one thing send."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    id: str
+    method: str
+    path: str
+    parameters: list[dict[str, Any]] = field(repr=False)
+
+    def of(self, owner: Owner) -> tuple[str, str]:
+        return self.method, self.path.format(**owner.ids)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """An organization that has one of everything. `ids` has their ids, by the contract's parameter names."""
+
+    client: httpx.AsyncClient
+    ids: dict[str, str]
+
+
+def operations() -> Iterator[Operation]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield Operation(operation["operationId"], method.upper(), path, operation.get("parameters", []))
+
+
+OPERATIONS = [operation for operation in operations() if operation.id not in SHARED | PUBLIC | CREATING]
+ON_ONE_THING = [operation for operation in OPERATIONS if "{" in operation.path]
+LISTS = [operation for operation in OPERATIONS if operation.id.endswith(".list")]
+
+
+async def furnish(client: httpx.AsyncClient, anyone: httpx.AsyncClient, painter: Painter) -> Owner:
+    body = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
+    job = (await client.post("/v1/jobs", json=body)).json()
+    await painter.paint_next()
+    [image] = (await client.get(f"/v1/jobs/{job['id']}")).json()["images"]
+    picture = png()
+    upload = await client.post("/v1/uploads", json={"content_type": "image/png", "size": len(picture)})
+    stored = await anyone.put(upload.json()["url"], content=picture, headers=upload.json()["headers"])
+    assert stored.status_code == 200
+    key = (await client.post("/v1/api-keys", json={"name": "furniture"})).json()
+    ids = {
+        "job_id": job["id"],
+        "image_id": image["id"],
+        "upload_id": upload.json()["id"],
+        "key_id": key["id"],
+    }
+    return Owner(client, ids)
+
+
+@pytest.fixture
+async def mine(client: httpx.AsyncClient, anonymous: httpx.AsyncClient, painter: Painter) -> Owner:
+    return await furnish(client, anonymous, painter)
+
+
+@pytest.fixture
+async def theirs(
+    base_url: str, stranger: Tenant, anonymous: httpx.AsyncClient, painter: Painter
+) -> AsyncIterator[Owner]:
+    async with httpx.AsyncClient(base_url=base_url, headers=stranger.headers, timeout=20) as client:
+        yield await furnish(client, anonymous, painter)
+
+
+async def call(client: httpx.AsyncClient, operation: Operation, owner: Owner) -> httpx.Response:
+    """The operation on the owner's thing. Streams end, since all jobs have."""
+    method, path = operation.of(owner)
+    return await client.request(method, path, json=BODIES.get(operation.id))
+
+
+def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None:
+    unknown = [
+        operation.id for operation in OPERATIONS if operation not in ON_ONE_THING and operation not in LISTS
+    ]
+    assert unknown == [], "say in this file how these keep organizations apart"
+    known = {operation.id for operation in operations()}
+    assert SHARED | PUBLIC | CREATING | BODIES.keys() <= known, "and forget those that are no more"
+
+
+async def test_no_operation_gets_at_another_organizations_things(
+    mine: Owner, theirs: Owner, subtests: pytest.Subtests
+) -> None:
+    for operation in ON_ONE_THING:
+        with subtests.test(operation.id):
+            response = await call(mine.client, operation, theirs)
+            assert_problem(response, 404, "not-found")
+            told = response.text.replace(response.request.url.path, "")
+            assert not [known for known in theirs.ids.values() if known in told]
+
+    # The ids were real: to their owner each of these operations says something else than 404. Those that
+    # delete come last.
+    for operation in sorted(ON_ONE_THING, key=lambda operation: operation.method == "DELETE"):
+        with subtests.test(operation.id, by="owner"):
+            response = await call(theirs.client, operation, theirs)
+            assert response.status_code in {200, 201, 204, 409}, response.text
+
+
+async def test_an_operation_on_anothers_thing_answers_as_on_one_that_does_not_exist(
+    mine: Owner, theirs: Owner, subtests: pytest.Subtests
+) -> None:
+    """Nobody can find out by asking which ids exist."""
+    nobody = Owner(mine.client, {name: f"{id_[:4]}{'0' * 26}" for name, id_ in theirs.ids.items()})
+    for operation in ON_ONE_THING:
+        with subtests.test(operation.id):
+            answers = [await call(mine.client, operation, owner) for owner in (theirs, nobody)]
+            problems = [answer.json() for answer in answers]
+            for problem in problems:
+                del problem["request_id"], problem["instance"]
+            assert problems[0] == problems[1]
+            assert answers[0].headers.keys() == answers[1].headers.keys()
+
+
+async def test_no_list_shows_another_organizations_things(
+    mine: Owner, theirs: Owner, subtests: pytest.Subtests
+) -> None:
+    for operation in LISTS:
+        with subtests.test(operation.id):
+            page = await mine.client.get(operation.path, params={"limit": 100})
+            assert page.status_code == 200
+            listed = {item["id"] for item in page.json()["data"]}
+            assert listed & set(mine.ids.values()), "one's own are there"
+            assert not [known for known in theirs.ids.values() if known in page.text]
+        for parameter in operation.parameters:
+            if (name := parameter["name"]) in theirs.ids:
+                with subtests.test(operation.id, by=name):
+                    page = await mine.client.get(operation.path, params={name: theirs.ids[name]})
+                    assert page.json()["data"] == []
+                    page = await theirs.client.get(operation.path, params={name: theirs.ids[name]})
+                    assert page.json()["data"] != []
+
+
+async def test_no_new_thing_is_made_of_another_organizations_things(mine: Owner, theirs: Owner) -> None:
+    """Wherever the contract takes an id in a body."""
+    taking_ids = {
+        name
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        for field_ in schema.get("properties", {}).values()
+        if "(upl|img)_" in json.dumps(field_) or "upl_" in field_.get("pattern", "")
+    }
+    assert taking_ids == {"ImageToImageInput", "Upload"}, "say how a new reference keeps organizations apart"
+    for kind in ("upload_id", "image_id"):
+        body = {
+            "pipeline": "image-to-image",
+            "input": {"prompt": "mine now", "init_image": theirs.ids[kind]},
+        }
+        response = await mine.client.post("/v1/jobs", json=body)
+        problem = assert_problem(response, 422, "validation-failed", field="input.init_image")
+        assert problem["errors"][0]["code"] == "not_found"
+        assert (await theirs.client.post("/v1/jobs", json=body)).status_code == 202
