@@ -3,10 +3,10 @@
     python examples/demo_model/train.py                    # needs torch, diffusers, transformers and scipy
     python examples/demo_model/train.py --run my_run --folder my_model
 
-It should take about an hour on two idle CPU cores. Stop it at any time: started again it goes on where it was.
-Given more steps of a stage, it trains on; after more steps of the VAE remove decoder.pt and latents.pt from the
-run's folder, which come of it. Every random number comes from a fixed seed, but other versions of torch and
-other numbers of threads round differently.
+It should take about an hour on two idle CPU cores. Stop it at any time: started again it goes on where
+it was. Given more steps of a stage, it trains on; after more steps of the VAE remove decoder.pt and
+latents.pt from the run's folder, which come of it. Every random number comes from a fixed seed, but
+other versions of torch and other numbers of threads round differently.
 """
 
 import argparse
