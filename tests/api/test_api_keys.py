@@ -298,6 +298,28 @@ async def test_a_rolled_key_without_grace_ends_at_once(
     await until(is_refused, "the key goes on working", within=1)
 
 
+async def test_a_key_is_rolled_once_and_then_its_successor(client: httpx.AsyncClient) -> None:
+    """Or the answer that was lost would leave two successors, and the second would end with the grace."""
+    old = (await client.post("/v1/api-keys", json={"name": "old"})).json()
+    new = (await client.post(f"/v1/api-keys/{old['id']}/roll", json={"grace_seconds": 60})).json()
+    again = await client.post(f"/v1/api-keys/{old['id']}/roll", json={"grace_seconds": 60})
+    assert_problem(again, 409, "api-key-rolled")
+    assert new["id"] in again.json()["detail"]
+    assert (await client.get(f"/v1/api-keys/{old['id']}")).json()["successor_id"] == new["id"]
+    assert (await client.post(f"/v1/api-keys/{new['id']}/roll", json={})).status_code == 201
+
+
+async def test_a_test_key_cannot_make_live_ones(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient
+) -> None:
+    body = {"name": "test", "mode": "test", "scopes": ["api_keys:write"]}
+    secret = (await client.post("/v1/api-keys", json=body)).json()["secret"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    refused = await anonymous.post("/v1/api-keys", json=body | {"mode": "live"}, headers=headers)
+    assert_problem(refused, 403, "forbidden")
+    assert (await anonymous.post("/v1/api-keys", json=body, headers=headers)).status_code == 201
+
+
 async def test_rolling_never_makes_a_key_live_longer(
     client: httpx.AsyncClient, anonymous: httpx.AsyncClient, clock: MovableClock
 ) -> None:

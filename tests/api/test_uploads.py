@@ -111,6 +111,25 @@ async def test_jpeg_and_webp_are_pictures_too(
     assert (await use(client, upload)).status_code == 202
 
 
+async def test_of_a_telephones_two_jpegs_in_one_file_the_first_counts(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient
+) -> None:
+    buffer = io.BytesIO()
+    second = Picture.new("RGB", (96, 64), "blue")
+    Picture.new("RGB", (96, 64), "red").save(buffer, "MPO", save_all=True, append_images=[second])
+    upload = await bring(client, anonymous, buffer.getvalue(), "image/jpeg")
+    assert (await use(client, upload)).status_code == 202
+
+
+async def test_a_picture_whose_notes_are_broken_is_refused(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient
+) -> None:
+    buffer = io.BytesIO()
+    Picture.new("RGB", (96, 64), "red").save(buffer, "WEBP", exif=b"Exif\0\0II*\0")
+    upload = await bring(client, anonymous, buffer.getvalue(), "image/webp")
+    assert_problem(await use(client, upload), 422, "validation-failed", field=FIELD)
+
+
 async def test_an_upload_can_be_used_many_times(
     client: httpx.AsyncClient, anonymous: httpx.AsyncClient
 ) -> None:

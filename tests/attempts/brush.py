@@ -54,6 +54,9 @@ class Brush:
         self.models[key] = path
         return ModelIdentity(base="sd-1", type="main", format="diffusers", variant=None)
 
+    def forget_model(self, key: str) -> None:
+        del self.models[key]
+
     def run(
         self,
         graph: Mapping[str, Any],

@@ -21,6 +21,7 @@ from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.events import EventWriter, Fenced, Finished, ImageMade, Started, Step
 from impasto_core.jobs.tables import Job
+from impasto_core.models.service import folder_digest
 from impasto_core.storage import ObjectNotFound, ObjectStore, StorageUnavailable
 from impasto_workers import attempt
 from impasto_workers.actor import JobRunner
@@ -30,6 +31,7 @@ from tests.attempts.brush import STEPS, Brush
 from tests.support.databases import DatabaseUrls
 from tests.support.job_desk import Jobs, events_of, until
 from tests.support.painters import png
+from tests.support.tenants import register_model
 
 
 def fail_loudly() -> None:
@@ -138,6 +140,22 @@ async def test_a_model_is_registered_once(jobs: Jobs, runner: JobRunner, brush: 
         await jobs.add()
         await runner.run_next_job("default")
     assert list(brush.models) == [str(jobs.model.id)]
+
+
+async def test_a_model_that_an_operator_changed_is_loaded_anew(
+    jobs: Jobs, runner: JobRunner, brush: Brush, owner_database: Database, tmp_path: Path
+) -> None:
+    await jobs.add()
+    await runner.run_next_job("default")
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    await register_model(
+        owner_database, jobs.model.slug, source=changed.as_uri(), digest=folder_digest(changed)
+    )
+    job = await jobs.add()
+    await runner.run_next_job("default")
+    assert (await jobs.get(job)).status == "succeeded"
+    assert brush.models == {str(jobs.model.id): changed}
 
 
 # While it runs

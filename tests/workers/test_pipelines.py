@@ -57,6 +57,14 @@ def most_steps(scheduler: Scheduler) -> int:
     return MAX_LCM_STEPS if scheduler is Scheduler.LCM else MAX_STEPS
 
 
+@pytest.mark.parametrize("prompt", ["(" * 12, "((((((a))))))", "(" * 40 + ")" * 40])
+def test_a_prompt_of_parentheses_does_not_hold_the_worker_up(
+    runtime: Runtime, model: Model, prompt: str
+) -> None:
+    """Its grammar is exponential unless it remembers: twelve would take hours, and this test with them."""
+    assert text_to_image(runtime, model, prompt=prompt, steps=1).status in ("succeeded", "failed")
+
+
 @pytest.mark.parametrize("scheduler", list(Scheduler))
 @pytest.mark.parametrize("steps", [1, 3])
 def test_every_scheduler_paints(runtime: Runtime, model: Model, scheduler: Scheduler, steps: int) -> None:

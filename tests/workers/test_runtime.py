@@ -6,6 +6,7 @@ import gc
 import io
 import itertools
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -441,6 +442,16 @@ def test_a_key_names_one_folder(runtime: Runtime, demo_model: Path, tmp_path: Pa
     assert runtime.register_model("demo", "Demo", demo_model) == runtime.identify(demo_model)
     with pytest.raises(ValueError, match="already registered"):
         runtime.register_model("demo", "Demo", tmp_path)
+
+
+def test_a_key_that_was_forgotten_can_name_another_folder(
+    runtime: Runtime, demo_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(demo_model, other)
+    runtime.register_model("changing", "Changing", demo_model)
+    runtime.forget_model("changing")
+    assert runtime.register_model("changing", "Changing", other).base == "sd-1"
 
 
 def test_a_process_has_one_runtime(runtime: Runtime, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ _KEY: dict[str, Any] = {
     "expires_at": None,
     "last_used_at": None,
     "revoked_at": None,
+    "successor_id": None,
 }
 
 _IMAGE: dict[str, Any] = {

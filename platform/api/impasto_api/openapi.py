@@ -39,6 +39,7 @@ _PROBLEMS = {
     "413": "The body is too large",
     "415": "The body must be JSON",
     "422": "The request is not valid: `errors` names the fields",
+    "429": "Too many streams are open",
     "500": "Something went wrong on our side",
     "503": "A part of the service is away: try again in a moment",
 }
@@ -117,4 +118,6 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
         statuses += ["422"]
     if operation["operationId"] in {"jobs.create", "jobs.cancel", "api_keys.roll"}:
         statuses += ["409"]
+    if operation["operationId"] == "jobs.events":
+        statuses += ["429"]
     return sorted(statuses)

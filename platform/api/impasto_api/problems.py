@@ -124,6 +124,10 @@ class ApiKeyRevoked(Problem):
     status, code, title = 409, "api-key-revoked", "The API key is revoked"
 
 
+class ApiKeyRolled(Problem):
+    status, code, title = 409, "api-key-rolled", "The API key has a successor"
+
+
 class ApiKeyExpired(Problem):
     status, code, title = 409, "api-key-expired", "The API key has expired"
 
@@ -136,6 +140,14 @@ class BodyTooLarge(Problem):
         super().__init__(
             detail, errors=[FieldError(location="body", field="body", code="too_large", detail=detail)]
         )
+
+
+class TooManyFollowers(Problem):
+    status, code, title = 429, "too-many-followers", "Too many streams are open"
+
+    def __init__(self, limit: int) -> None:
+        detail = f"Your organization has {limit} open. Close one, or ask for the job now and then."
+        super().__init__(detail, headers={"Retry-After": "5"})
 
 
 class UnsupportedMediaType(Problem):
@@ -179,7 +191,7 @@ class InternalError(Problem):
 class ServiceUnavailable(Problem):
     status, code, title = 503, "service-unavailable", "A part of the service is away"
 
-    def __init__(self, detail: str = "Nothing was changed. Try again in a moment.") -> None:
+    def __init__(self, detail: str = "Try again in a moment, with the same Idempotency-Key.") -> None:
         super().__init__(detail, headers={"Retry-After": "2"})
 
 

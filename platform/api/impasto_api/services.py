@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from redis.asyncio import Redis
@@ -30,6 +32,8 @@ class Services:
     store: ObjectStore
     wake_ups: WakeUps
     keys: KeyRing
+    followers: Counter[UUID]
+    """Open streams and waits by organization."""
 
 
 @asynccontextmanager
@@ -45,7 +49,9 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
     try:
         async with keys.listening():
-            yield Services(settings, clock, database, redis, ObjectStore(settings), WakeUps(broker), keys)
+            yield Services(
+                settings, clock, database, redis, ObjectStore(settings), WakeUps(broker), keys, Counter()
+            )
     finally:
         broker.close()
         await redis.aclose()

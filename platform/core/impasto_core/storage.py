@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -14,6 +16,10 @@ from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from impasto_core.settings import Settings
+
+T = TypeVar("T")
+
+_THREADS = 16
 
 
 class ObjectNotFound(Exception):
@@ -39,13 +45,15 @@ class ObjectStore:
         public = settings.s3_public_endpoint_url
         # A signature covers the host, so URLs for others are signed for the host that they will ask.
         self._signer = _client(settings, public) if public else self._client
+        # Threads of its own: a store that is slow must not keep the event loop's shared ones.
+        self._threads = ThreadPoolExecutor(_THREADS, "object-store")
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         await self._call("put_object", Key=key, Body=data, ContentType=content_type, ContentLength=len(data))
 
     async def get(self, key: str, *, at_most: int | None = None) -> bytes:
         """The object, or its first `at_most` bytes. Raises ObjectNotFound."""
-        return await asyncio.to_thread(self._get, key, at_most)
+        return await self._in_thread(self._get, key, at_most)
 
     def _get(self, key: str, at_most: int | None) -> bytes:
         response = self._call_now("get_object", Key=key)
@@ -62,7 +70,7 @@ class ObjectStore:
 
     async def sizes_below(self, prefix: str) -> dict[str, int]:
         """Every object whose key starts with the prefix, with its size in bytes."""
-        return await asyncio.to_thread(self._sizes_below, prefix)
+        return await self._in_thread(self._sizes_below, prefix)
 
     def _sizes_below(self, prefix: str) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -80,8 +88,7 @@ class ObjectStore:
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Absent keys are no error: a deletion that was cut short can be repeated."""
-        for key in keys:
-            await self._call("delete_object", Key=key)
+        await asyncio.gather(*(self._call("delete_object", Key=key) for key in keys))
 
     async def check(self) -> None:
         """Whether the bucket can be reached, for readiness."""
@@ -110,7 +117,11 @@ class ObjectStore:
         return url
 
     async def _call(self, operation: str, **parameters: Any) -> Any:
-        return await asyncio.to_thread(self._call_now, operation, **parameters)
+        return await self._in_thread(self._call_now, operation, **parameters)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any, **parameters: Any) -> T:
+        call = partial(function, *arguments, **parameters)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _call_now(self, operation: str, **parameters: Any) -> Any:
         try:

@@ -34,7 +34,7 @@ def platform_programs(
     """API, worker and sweeper. What the caller's environment says of anything else reaches them unchanged."""
     state = servers.state
     shared = (
-        dict(os.environ)
+        {name: value for name, value in os.environ.items() if name != "IMPASTO_API_KEY_PEPPER"}
         | {"PYTHONUNBUFFERED": "1", "IMPASTO_REDIS_URL": servers.redis_url}
         | _storage(servers)
     )

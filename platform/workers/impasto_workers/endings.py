@@ -10,11 +10,10 @@ from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from impasto_core.database import Database
+from impasto_core.database import DATABASE_ERRORS, Database
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
 from impasto_core.jobs.tables import AttemptOutcome, Job
-from impasto_workers.outages import DATABASE_ERRORS
 from impasto_workers.pictures import Picture
 
 logger = logging.getLogger(__name__)

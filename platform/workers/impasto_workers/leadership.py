@@ -6,8 +6,7 @@ import logging
 
 import asyncpg
 
-from impasto_core.database import Database
-from impasto_workers.outages import DATABASE_ERRORS
+from impasto_core.database import DATABASE_ERRORS, Database
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ class Registrar(Protocol):
     """The part of the runtime that models are made known to."""
 
     def register_model(self, key: str, name: str, path: Path) -> ModelIdentity: ...
+    def forget_model(self, key: str) -> None: ...
 
 
 class Models:
@@ -35,11 +36,11 @@ class Models:
         known = self._digests.get(model.id)
         if known == model.digest:
             return
-        if known is not None:
-            raise ModelUnavailable(
-                f"{model.slug} was changed since this worker loaded it: restart the worker"
-            )
         folder = await self._files.folder(model)
+        if known is not None:
+            logger.info("model %s was changed", model.slug)
+            del self._digests[model.id]
+            await self._gpu.run(self._runtime.forget_model, str(model.id))
         try:
             identity = await self._gpu.run(self._runtime.register_model, str(model.id), model.name, folder)
         except (ValueError, OSError) as error:

@@ -9,25 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
 
 from redis.asyncio import Redis
-from sqlalchemy import Row, delete, tuple_
+from sqlalchemy import ColumnElement, delete, tuple_
 from sqlmodel import col, select
-from sqlmodel.sql.expression import SelectOfScalar
 
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.events import EventWriter, Finished
+from impasto_core.jobs.events import announce_end
 from impasto_core.jobs.tables import Job, JobStatus
-from impasto_core.models.tables import Model
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
 from impasto_core.storage import ObjectStore
@@ -51,7 +46,7 @@ UPLOAD_GRACE = timedelta(hours=1)
 """An upload is kept this much longer than it can be used, so that no request or job is at work on it."""
 
 BATCH = 20
-"""Rows whose objects are deleted in one transaction."""
+"""Rows whose objects are deleted at a time."""
 
 
 class Sweeper:
@@ -94,16 +89,13 @@ class Sweeper:
             logger.warning("job %s lost the worker of attempt %s: %s", job.id, job.attempt, job.status)
         for job in jobs:
             if JobStatus(job.status).is_final:
-                await self._announce_end(job)
-
-    async def _announce_end(self, job: Job) -> None:
-        # As if by the next attempt: a worker that comes back late can write no more events of its own.
-        await EventWriter(self._redis, job.id, job.attempt + 1).write(Finished())
+                await announce_end(self._redis, job.id, job.attempt)
 
     async def wake_workers(self) -> None:
         """Wake-ups for jobs that wait although they need not: Redis forgot theirs, or they came back."""
         async with self._database.session() as session:
-            pools = (await session.exec(select(Model.pool).distinct())).all()
+            queued = select(Job.pool).where(Job.status == JobStatus.QUEUED).distinct()
+            pools = (await session.exec(queued)).all()
             counts = [
                 await lifecycle.count_unclaimed(session, pool, after=UNCLAIMED_AFTER, limit=MAX_WAKE_UPS)
                 for pool in pools
@@ -126,24 +118,26 @@ class Sweeper:
 
     async def delete_expired_uploads(self) -> None:
         """Uploads that nobody used in time, and those that were used a day ago."""
-        expired = select(Upload.id).where(Upload.expires_at < self._clock() - UPLOAD_GRACE)
+        expired = col(Upload.expires_at) < self._clock() - UPLOAD_GRACE
         await self._delete_with_objects(Upload, expired, (Upload.object_key, Upload.verified_key))
 
     async def delete_images(self) -> None:
         """Images that their owners have deleted."""
-        deleted = select(Image.id).where(col(Image.deleted_at).is_not(None))
+        deleted = col(Image.deleted_at).is_not(None)
         await self._delete_with_objects(Image, deleted, (Image.object_key, Image.thumbnail_key))
 
     async def _delete_with_objects(
-        self, table: type[Upload | Image], ids: SelectOfScalar[UUID], keys: tuple[str, str]
+        self, table: type[Upload | Image], condition: ColumnElement[bool], keys: tuple[str, str]
     ) -> None:
-        """The rows go when their objects are gone, so that no object is forgotten."""
-        batch = delete(table).where(col(table.id).in_(ids.limit(BATCH))).returning(*map(col, keys))
-        rows: Sequence[Row[Any]] | None = None
-        while rows is None or len(rows) == BATCH:
+        """First the objects, so that none is forgotten; no transaction waits for the object store."""
+        while True:
             async with self._database.session() as session:
-                rows = (await session.exec(batch)).all()
-                await self._store.delete(key for row in rows for key in row)
+                rows = (await session.exec(select(table.id, *keys).where(condition).limit(BATCH))).all()
+            if not rows:
+                return
+            await self._store.delete(key for _, *object_keys in rows for key in object_keys)
+            async with self._database.session() as session:
+                await session.exec(delete(table).where(col(table.id).in_([row_id for row_id, *_ in rows])))
 
 
 async def sweep_forever(settings: Settings) -> None:

@@ -21,6 +21,8 @@ class ApiKey(Result):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    successor_id: str | None = None
+    """The key that it was rolled to."""
 
 
 class NewApiKey(ApiKey):

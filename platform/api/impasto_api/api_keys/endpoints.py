@@ -12,12 +12,19 @@ from impasto_api.api_keys import repository
 from impasto_api.api_keys.schemas import ApiKeyCreate, ApiKeyRoll, ApiKeyView, NewApiKeyView
 from impasto_api.auth.dependencies import ApiKeysReader, ApiKeysWriter
 from impasto_api.pagination import Page, PageDep, make_page
-from impasto_api.problems import ApiKeyExpired, ApiKeyRevoked, Forbidden, NotFound, ValidationFailed
+from impasto_api.problems import (
+    ApiKeyExpired,
+    ApiKeyRevoked,
+    ApiKeyRolled,
+    Forbidden,
+    NotFound,
+    ValidationFailed,
+)
 from impasto_api.services import ServicesDep
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.service import create_api_key
 from impasto_core.api_keys.tables import ApiKey
-from impasto_core.ids import ApiKeyId
+from impasto_core.ids import ApiKeyId, format_id
 
 router = APIRouter(prefix="/v1/api-keys", tags=["api keys"])
 
@@ -25,6 +32,8 @@ router = APIRouter(prefix="/v1/api-keys", tags=["api keys"])
 @router.post("", operation_id="api_keys.create", summary="Create an API key", status_code=201)
 async def create_key(services: ServicesDep, principal: ApiKeysWriter, request: ApiKeyCreate) -> NewApiKeyView:
     """The answer holds the secret. It is shown this once."""
+    if principal.mode == "test" and request.mode == "live":
+        raise Forbidden("A test key cannot make live ones.")
     lacking = sorted(set(request.scopes) - principal.scopes)
     if lacking:
         raise Forbidden(f"Your key cannot grant {lacking[0]}, which it does not have.")
@@ -66,7 +75,7 @@ async def revoke_key(services: ServicesDep, principal: ApiKeysWriter, key_id: Ap
     async with services.database.tenant(principal.organization_id) as session:
         key = await _locked(session, key_id)
         if key.revoked_at is None:
-            key = await repository.set_dates(session, key, revoked_at=services.clock())
+            key = await repository.change(session, key, revoked_at=services.clock())
     return ApiKeyView.of(key)
 
 
@@ -80,6 +89,9 @@ async def roll_key(
         old = await _locked(session, key_id)
         if old.revoked_at is not None:
             raise ApiKeyRevoked("Only a key that is not revoked can be rolled.")
+        if old.successor_id is not None:
+            successor = format_id("key", old.successor_id)
+            raise ApiKeyRolled(f"It was rolled to {successor}: roll that one if its secret was lost.")
         if old.expires_at is not None and old.expires_at <= now:
             raise ApiKeyExpired("Only a key that has not expired can be rolled: create a new one.")
         if set(map(Scope, old.scopes)) - principal.scopes:
@@ -94,8 +106,12 @@ async def roll_key(
             expires_at=old.expires_at,
         )
         end = now + timedelta(seconds=request.grace_seconds)
-        if old.expires_at is None or end < old.expires_at:
-            await repository.set_dates(session, old, expires_at=end)
+        await repository.change(
+            session,
+            old,
+            successor_id=new.id,
+            expires_at=end if old.expires_at is None else min(end, old.expires_at),
+        )
     return NewApiKeyView.made(new, secret)
 
 

@@ -17,8 +17,8 @@ async def get(session: AsyncSession, key_id: UUID, *, lock: bool = False) -> Api
     return (await session.exec(query.with_for_update() if lock else query)).one_or_none()
 
 
-async def set_dates(session: AsyncSession, key: ApiKey, **dates: datetime | None) -> ApiKey:
-    """Change `revoked_at` or `expires_at`. Every API process is told when the transaction commits."""
-    await session.exec(update(ApiKey).where(col(ApiKey.id) == key.id).values(**dates))
+async def change(session: AsyncSession, key: ApiKey, **values: datetime | UUID | None) -> ApiKey:
+    """Set `revoked_at`, `expires_at`, `successor_id`. Every API process hears of it when it is committed."""
+    await session.exec(update(ApiKey).where(col(ApiKey.id) == key.id).values(**values))
     await session.refresh(key)
     return key

@@ -50,6 +50,7 @@ class ApiKeyView(BaseModel):
     expires_at: AwareDatetime | None
     last_used_at: AwareDatetime | None = Field(description="Accurate to a few seconds.")
     revoked_at: AwareDatetime | None
+    successor_id: ApiKeyId | None = Field(description="The key that it was rolled to.")
 
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyView:
@@ -67,7 +68,5 @@ class NewApiKeyView(ApiKeyView):
 
 
 def _fields(key: ApiKey) -> dict[str, object]:
-    stored = key.model_dump(
-        include={"id", "name", "mode", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"}
-    )
+    stored = key.model_dump(exclude={"organization_id", "lookup_id", "token_hash"})
     return {**stored, "hint": f"imp_{key.mode}_{key.lookup_id[:6]}"}

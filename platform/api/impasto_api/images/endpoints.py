@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -30,7 +31,8 @@ async def list_images(
         query = query.where(Image.job_id == job_id)
     async with services.database.tenant(principal.organization_id) as session:
         rows, next_cursor = await page.select(session, query, Image.id)
-    return make_page(rows, next_cursor, lambda image: ImageView.of(image, services))
+    # A page may hold hundreds of signed URLs: too much work for the event loop.
+    return await asyncio.to_thread(make_page, rows, next_cursor, lambda image: ImageView.of(image, services))
 
 
 @router.get("/{image_id}", operation_id="images.get", summary="Get an image")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import defaultdict
 from typing import Annotated
 from uuid import UUID
@@ -18,13 +20,17 @@ from impasto_api.jobs.prefer import WaitSeconds
 from impasto_api.jobs.schemas import JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
+from impasto_api.problems import TooManyFollowers
 from impasto_api.services import ServicesDep
+from impasto_core.database import DATABASE_ERRORS
 from impasto_core.fields import Moment, Text
 from impasto_core.ids import JobId, format_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.events import announce_end
 from impasto_core.jobs.tables import Job, JobStatus
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -93,8 +99,13 @@ async def create_job(
         headers["Idempotency-Replayed"] = "true"
     if wait is None:
         return JSONResponse(answer.body, status_code=202, headers=headers)
-    await waiting.wait(services, principal.organization_id, answer.job_id, wait)
-    job = await service.view(services, principal.organization_id, answer.job_id)
+    try:
+        await waiting.wait(services, principal.organization_id, answer.job_id, wait)
+        job = await service.view(services, principal.organization_id, answer.job_id)
+    except (TooManyFollowers, *DATABASE_ERRORS):
+        # The job is made: an error now would only invite another one.
+        logger.warning("could not wait for job %s", answer.job_id, exc_info=True)
+        return JSONResponse(answer.body, status_code=202, headers=headers)
     headers["Preference-Applied"] = f"wait={wait}"
     return JSONResponse(
         job.model_dump(mode="json"), status_code=200 if job.status.is_final else 202, headers=headers
@@ -119,7 +130,10 @@ async def list_jobs(
         made: defaultdict[UUID, list[Image]] = defaultdict(list)
         for image in await images.of_jobs(session, [job.id for job in rows if job.finished_at]):
             made[image.job_id].append(image)
-    return make_page(rows, next_cursor, lambda job: JobView.of(job, made[job.id], services))
+    # A page may hold hundreds of signed URLs: too much work for the event loop.
+    return await asyncio.to_thread(
+        make_page, rows, next_cursor, lambda job: JobView.of(job, made[job.id], services)
+    )
 
 
 @router.get("/{job_id}", operation_id="jobs.get", summary="Get a job")
@@ -176,6 +190,7 @@ async def stream_events(
     if last_event_id == FINAL_ID and job.status.is_final:
         return Response(status_code=204)
     after = resume_point(last_event_id)
+    waiting.check_room(services, principal.organization_id)
     return EventStream(
         stream(services, principal.organization_id, job_id, after, ended=job.status.is_final),
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},

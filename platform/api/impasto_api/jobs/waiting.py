@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 from redis.exceptions import RedisError
 
 from impasto_api.jobs import repository
+from impasto_api.problems import TooManyFollowers
 from impasto_api.services import Services
+from impasto_core.database import DATABASE_ERRORS
 from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,30 @@ async def follow(
     caller can do something else.
     """
     reader = EventReader(services.redis, job_id)
+    with _counted(services, organization_id):
+        async for entry in _follow(services, reader, organization_id, job_id, after, ended):
+            yield entry
+
+
+def check_room(services: Services, organization_id: UUID) -> None:
+    """Raises TooManyFollowers where the organization has as many streams and waits open as it may."""
+    limit = services.settings.max_followers
+    if services.followers[organization_id] >= limit:
+        raise TooManyFollowers(limit)
+
+
+@contextlib.contextmanager
+def _counted(services: Services, organization_id: UUID) -> Iterator[None]:
+    services.followers[organization_id] += 1
+    try:
+        yield
+    finally:
+        services.followers[organization_id] -= 1
+
+
+async def _follow(
+    services: Services, reader: EventReader, organization_id: UUID, job_id: UUID, after: str, ended: bool
+) -> AsyncIterator[tuple[str, StreamEvent] | None]:
     while True:
         try:
             entries = await reader.read(after, wait_seconds=None if ended else _ASK_SECONDS)
@@ -51,15 +77,21 @@ async def follow(
         if ended:
             return
         # One more look at the stream after the job has ended: what came between is not lost.
-        async with services.database.tenant(organization_id) as session:
-            status = await repository.get_status(session, job_id)
-        ended = status is None or status.is_final
+        try:
+            async with services.database.tenant(organization_id) as session:
+                status = await repository.get_status(session, job_id)
+        except DATABASE_ERRORS:
+            logger.warning("cannot see how job %s is doing", job_id, exc_info=True)
+            await asyncio.sleep(_ASK_SECONDS)
+        else:
+            ended = status is None or status.is_final
         if not ended:
             yield None
 
 
 async def wait(services: Services, organization_id: UUID, job_id: UUID, seconds: float) -> None:
-    """Return when the job has ended or the time is up."""
+    """Return when the job has ended or the time is up. Raises TooManyFollowers."""
+    check_room(services, organization_id)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for _ in follow(services, organization_id, job_id, FIRST):

@@ -29,3 +29,4 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = timestamp(default=None)
     last_used_at: datetime | None = timestamp(default=None)
     revoked_at: datetime | None = timestamp(default=None)
+    successor_id: UUID | None = Field(default=None, foreign_key="api_keys.id", ondelete="SET NULL")

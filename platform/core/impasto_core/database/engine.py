@@ -6,9 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""PostgreSQL restarts, is away or out of connections. A connection that cannot be made is an OSError."""
 
 _SET_ORGANIZATION = text("SELECT set_config('impasto.organization_id', :organization_id, true)")
 
@@ -37,6 +42,8 @@ class Database:
             pool_pre_ping=True,
             connect_args={
                 "timeout": 5,
+                # The server's own limit below ends slow statements; this one, the wait for a server that left.
+                "command_timeout": statement_seconds + 5,
                 "server_settings": {
                     "application_name": "impasto",
                     "statement_timeout": str(int(statement_seconds * 1000)),

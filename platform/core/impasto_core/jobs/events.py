@@ -7,15 +7,18 @@ The stream may vanish at any moment; how a job ended is always read from Postgre
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, TypeAdapter
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from impasto_core.ids import JobId
+
+logger = logging.getLogger(__name__)
 
 FIRST = "0-0"
 _KEEP_SECONDS = 24 * 3600
@@ -101,6 +104,17 @@ class EventWriter:
                 if "equal or smaller" in str(error):
                     raise Fenced from error
                 raise
+
+
+async def announce_end(redis: Redis, job_id: UUID, attempt: int) -> None:
+    """Wake those who wait for a job that ended without its worker. `attempt` is the job's last.
+
+    Best effort, and written as if by the next attempt, so that a worker that comes back late is fenced.
+    """
+    try:
+        await EventWriter(redis, job_id, attempt + 1).write(Finished())
+    except (RedisError, Fenced) as error:
+        logger.warning("the end of job %s was not announced: %r", job_id, error)
 
 
 class EventReader:

@@ -107,14 +107,16 @@ async def renew(session: AsyncSession, lease: Lease, *, lease_seconds: float) ->
     await _update_leased(session, lease, lease_expires_at=func.now() + timedelta(seconds=lease_seconds))
 
 
-async def cancel_requested(session: AsyncSession, lease: Lease) -> bool:
-    """Whether the caller wants the job stopped. Raises LeaseLost."""
-    row = (
-        await session.exec(select(col(Job.cancel_requested_at).is_not(None)).where(*_is_live(lease)))
-    ).one_or_none()
-    if row is None:
+async def cancel_requested(session: AsyncSession, lease: Lease, *, lock: bool = False) -> bool:
+    """Whether the caller wants the job stopped; with `lock`, for as long as the transaction lasts.
+
+    Raises LeaseLost.
+    """
+    query = select(col(Job.cancel_requested_at).is_not(None)).where(*_is_live(lease))
+    requested = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+    if requested is None:
         raise LeaseLost
-    return row
+    return requested
 
 
 async def succeed(session: AsyncSession, lease: Lease, images: Sequence[Image]) -> Job:
@@ -136,7 +138,7 @@ async def finish_cancel(session: AsyncSession, lease: Lease) -> Job:
 
 async def give_back(session: AsyncSession, lease: Lease, *, delay: timedelta = timedelta(0)) -> Job:
     """Return the job to the queue for after `delay`, unless it was to be cancelled. Raises LeaseLost."""
-    canceling = await cancel_requested(session, lease)
+    canceling = await cancel_requested(session, lease, lock=True)
     status = JobStatus.CANCELED if canceling else JobStatus.QUEUED
     return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED, delay=delay)
 

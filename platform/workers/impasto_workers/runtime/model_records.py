@@ -46,6 +46,9 @@ class ModelRecords:
     def add(self, config: Any) -> None:
         self._configs[config.key] = config
 
+    def remove(self, key: str) -> None:
+        del self._configs[key]
+
     def exists(self, key: str) -> bool:
         return key in self._configs
 

@@ -32,6 +32,7 @@ class Runtime:
     ) -> None:
         self._device: torch.device = TorchDevice.choose_torch_device()
         torch.empty(0, device=self._device)  # a device that is not there fails now
+        ParserElement.enable_packrat()  # without it, a dozen parentheses in a prompt take hours to parse
         DiffusionPipeline._progress_bar_config = {"disable": True}  # it overrules TQDM_DISABLE
         self._services = Services()
         self._preview_interval = preview_interval
@@ -58,6 +59,11 @@ class Runtime:
         if Path(config.path) != path.resolve():
             raise ValueError(f"model {key} is already registered from {config.path}")
         return identity_of(config)
+
+    def forget_model(self, key: str) -> None:
+        """Let the key stand for nothing, and give back the memory of loaded models. None may be running."""
+        self._services.model_records.remove(key)
+        self._services.forget_loaded_models()
 
     def run(
         self,

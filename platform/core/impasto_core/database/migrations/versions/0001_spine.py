@@ -65,7 +65,11 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("successor_id", sa.Uuid(), nullable=True),
         sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_api_keys_mode")),
+        sa.ForeignKeyConstraint(
+            ["successor_id"], ["api_keys.id"], name="fk_api_keys_successor_id", ondelete="SET NULL"
+        ),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name="fk_api_keys_organization_id", ondelete="CASCADE"
         ),

@@ -28,7 +28,7 @@ TENANT_TABLES = {
 API_GRANTS = {
     "organizations": "SELECT",
     "memberships": "SELECT",
-    "api_keys": "SELECT, INSERT, UPDATE (expires_at, revoked_at)",
+    "api_keys": "SELECT, INSERT, UPDATE (expires_at, revoked_at, successor_id)",
     "models": "SELECT",
     "jobs": "SELECT, INSERT, UPDATE (status, finished_at, cancel_requested_at)",
     "job_attempts": "SELECT",
@@ -80,21 +80,22 @@ def upgrade() -> None:
         if table in WORKER_GRANTS:
             op.execute(f"CREATE POLICY worker ON {table} TO impasto_worker USING (true)")
 
+    # These two run as the owner. pg_temp comes last, or a temporary table could stand in for ours.
     # A request is authenticated before its organization is known.
     op.execute(
         """
-        CREATE FUNCTION find_api_key(wanted text) RETURNS SETOF api_keys
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
-        AS $$ SELECT * FROM api_keys WHERE lookup_id = wanted $$
+        CREATE FUNCTION find_api_key(wanted text) RETURNS SETOF public.api_keys
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+        AS $$ SELECT * FROM public.api_keys WHERE lookup_id = wanted $$
         """
     )
     # One statement for the keys of many organizations, in place of one transaction each.
     op.execute(
         """
         CREATE FUNCTION touch_api_keys(ids uuid[], used_at timestamptz[]) RETURNS void
-        LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public
+        LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
         AS $$
-            UPDATE api_keys SET last_used_at = greatest(last_used_at, touched.used_at)
+            UPDATE public.api_keys SET last_used_at = greatest(last_used_at, touched.used_at)
             FROM unnest(ids, used_at) AS touched (id, used_at) WHERE api_keys.id = touched.id
         $$
         """
