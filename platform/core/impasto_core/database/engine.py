@@ -42,7 +42,7 @@ class Database:
             pool_pre_ping=True,
             connect_args={
                 "timeout": 5,
-                # The server's own limit below ends slow statements; this one, the wait for a server that left.
+                # The server's own limit below ends slow statements, this one the wait for a lost server.
                 "command_timeout": statement_seconds + 5,
                 "server_settings": {
                     "application_name": "impasto",
