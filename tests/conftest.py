@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,10 +28,17 @@ def anyio_backend() -> str:
 def servers() -> Iterator[EmbeddedServers]:
     """PostgreSQL, Valkey and S3: those that `IMPASTO_*_URL` point at, or else embedded ones."""
     with (
-        tempfile.TemporaryDirectory(prefix="impasto-tests-") as folder,
+        tempfile.TemporaryDirectory(prefix="impasto-tests-", dir=_memory()) as folder,
         EmbeddedServers(Path(folder), durable=False) as servers,
     ):
         yield servers
+
+
+def _memory() -> Path | None:
+    """A folder in memory, where there is room: a database is copied there ten times as fast as on a disk."""
+    memory = Path("/dev/shm")  # noqa: S108  # the folder made in it is our own
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30
+    return memory if roomy else None
 
 
 @pytest.fixture(scope="session")

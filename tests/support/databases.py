@@ -35,7 +35,8 @@ class Template:
             await self._execute(f"ALTER ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
 
     async def copy(self, name: str) -> DatabaseUrls:
-        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._name}"')
+        # Copied as files, which without fsync is faster than by way of the log.
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._name}" STRATEGY FILE_COPY')
         url = self._url.set(database=name)
         return DatabaseUrls(
             owner=_text(url),
