@@ -28,7 +28,7 @@ WORKER_DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml
 @nox.session
 def platform(session: nox.Session) -> None:
     """Make the environment of everything but the worker's InvokeAI."""
-    distributions = ("core", "billing", "api", "workers", "ctl[embedded]")
+    distributions = ("core", "billing", "api", "workers", "demo_model", "ctl[embedded]")
     local = [f"-e./platform/{name}" for name in distributions] + ["-e./sdk[pil]"]
     _install_once(session, *local, *DEV)
 

@@ -45,7 +45,7 @@ async def test_a_job_is_queued_painted_and_its_images_can_be_downloaded(
     job = created.json()
     assert created.headers["location"] == f"/v1/jobs/{job['id']}"
     assert job["status"] == "queued"
-    assert job["model"] == "impasto-tiny"
+    assert job["model"] == "impasto-shapes"
     assert job["input"] | REQUEST["input"] == job["input"]
     assert (job["input"]["width"], job["input"]["height"]) == (64, 64)
 

@@ -26,7 +26,7 @@ UPLOAD = "upl_01jcp0f85v6zg8yq0gs8zfwdq4"
 @pytest.fixture
 def model() -> Model:
     return Model(
-        slug="impasto-tiny",
+        slug="impasto-shapes",
         name="Tiny",
         base="sd-1",
         source="file:///nowhere",
@@ -51,7 +51,7 @@ def edges_into(graph: Graph, node: str) -> dict[str, tuple[str, str]]:
 
 def test_what_the_caller_leaves_open_is_settled_before_the_job_is_made(model: Model) -> None:
     settled = TextToImageInput(prompt="a heart").resolve(model)
-    assert settled.model == "impasto-tiny"
+    assert settled.model == "impasto-shapes"
     assert (settled.width, settled.height) == (64, 128)
     assert settled.seed is not None
     assert 0 <= settled.seed <= MAX_SEED

@@ -186,14 +186,21 @@ def test_the_development_key_is_made_once_and_anew_when_it_opens_nothing(
     assert key() not in {first, other_pepper}
 
 
-def test_a_model_whose_files_are_gone_does_not_count(urls: DatabaseUrls, tmp_path: Path) -> None:
-    assert not development.has_a_model(urls.owner)
-    folder = tmp_path / "a tiny model"
-    folder.mkdir()
-    asyncio.run(development.register_demo_model(urls.owner, folder))
-    assert development.has_a_model(urls.owner)
-    folder.rmdir()
-    assert not development.has_a_model(urls.owner)
+def test_the_demo_model_is_installed_once_and_stays_as_an_operator_left_it(urls: DatabaseUrls) -> None:
+    async def models() -> list[tuple[str, bool]]:
+        async with owner_session(urls.owner) as session:
+            return [(model.slug, model.enabled) for model in await session.exec(select(Model))]
+
+    async def disable() -> None:
+        async with owner_session(urls.owner) as session:
+            for model in await session.exec(select(Model)):
+                model.enabled = False
+
+    asyncio.run(development.install_demo_model(urls.owner))
+    assert asyncio.run(models()) == [("impasto-shapes", True)]
+    asyncio.run(disable())
+    asyncio.run(development.install_demo_model(urls.owner))
+    assert asyncio.run(models()) == [("impasto-shapes", False)]
 
 
 def test_a_command_killed_by_a_signal_ends_as_a_shell_would_tell_it() -> None:

@@ -20,14 +20,10 @@ WORKER = """\
 #!{python}
 import os, pathlib, sys, time
 module, *arguments = sys.argv[2:]
-if module == "impasto_workers.demo_model":
-    pathlib.Path(arguments[0]).mkdir()
-    (pathlib.Path(arguments[0]) / "model_index.json").write_text("{{}}")
-else:
-    assert module == "impasto_workers.main", module
-    assert "impasto_worker:" in os.environ["IMPASTO_DATABASE_URL"]
-    pathlib.Path(os.environ["IMPASTO_WORKER_READY_FILE"]).touch()
-    time.sleep(600)
+assert module == "impasto_workers.main", module
+assert "impasto_worker:" in os.environ["IMPASTO_DATABASE_URL"]
+pathlib.Path(os.environ["IMPASTO_WORKER_READY_FILE"]).touch()
+time.sleep(600)
 """
 
 WHAT_A_COMMAND_SEES = """
@@ -78,7 +74,7 @@ def test_up_serves_until_ctrl_c_and_the_next_up_finds_everything_as_it_was(
     state = tmp_path / "state"
     up = run(*arguments)
     url, key = greeting(up)
-    assert [model["id"] for model in get(f"{url}/v1/models", key)["data"]] == ["impasto-tiny"]
+    assert [model["id"] for model in get(f"{url}/v1/models", key)["data"]] == ["impasto-shapes"]
 
     refused = impastoctl("up", "--state-dir", str(state))
     assert refused.exit_code == 1
@@ -112,5 +108,5 @@ def test_a_worker_that_cannot_start_ends_it_and_shows_why(arguments: list[str], 
     worker.write_text(f"#!{sys.executable}\nraise SystemExit('No module named torch')\n")
     failed = impastoctl(*arguments[2:])
     assert failed.exit_code == 1
-    assert "The demo model's writer ended with code 1." in failed.stderr
+    assert "worker ended with code 1" in failed.stderr
     assert "No module named torch" in failed.stderr

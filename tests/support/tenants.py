@@ -41,7 +41,7 @@ async def make_tenant(owner: Database, settings: Settings, *, scopes: Iterable[S
     return Tenant(organization.id, token)
 
 
-async def register_model(owner: Database, slug: str = "impasto-tiny", **changes: object) -> Model:
+async def register_model(owner: Database, slug: str = "impasto-shapes", **changes: object) -> Model:
     """A model that no worker needs to load."""
     model = Model(
         slug=slug,

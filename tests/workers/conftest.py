@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from impasto_workers.demo_model import write_demo_model
 from impasto_workers.runtime import open_runtime
+from tests.workers.tiny_model import write_tiny_model
 
 if TYPE_CHECKING:
     from impasto_workers.runtime.runtime import Runtime
@@ -30,7 +30,7 @@ def opened_runtime(runtime_root: Path) -> Runtime:
 @pytest.fixture(scope="session")
 def demo_model(opened_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "demo"
-    write_demo_model(folder)
+    write_tiny_model(folder)
     return folder
 
 

@@ -41,11 +41,11 @@ _JOB: dict[str, Any] = {
     "object": "job",
     "status": "succeeded",
     "pipeline": "text-to-image",
-    "model": "impasto-tiny",
+    "model": "impasto-shapes",
     "input": {
         "prompt": "a big red heart",
         "negative_prompt": "",
-        "model": "impasto-tiny",
+        "model": "impasto-shapes",
         "width": 512,
         "height": 512,
         "steps": 20,
@@ -68,7 +68,7 @@ _JOB: dict[str, Any] = {
 }
 
 _MODEL: dict[str, Any] = {
-    "id": "impasto-tiny",
+    "id": "impasto-shapes",
     "object": "model",
     "name": "Impasto tiny",
     "description": "Paints small shapes, quickly and anywhere.",

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     )
     idempotency_hours: int = Field(default=24, ge=1)
 
-    default_model: str = Field(default="impasto-tiny", description="Slug used where a request names none.")
+    default_model: str = Field(default="impasto-shapes", description="Slug used where a request names none.")
 
     worker_pool: str = "default"
     worker_device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")

@@ -5,14 +5,10 @@ Everything here is done once and found done the next time.
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
-from urllib.request import url2pathname
 
-from sqlmodel import col, select
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.api_keys.scopes import ALL_SCOPES
@@ -24,11 +20,10 @@ from impasto_core.models.service import folder_digest, put_model
 from impasto_core.models.tables import Model
 from impasto_core.organizations.service import create_organization, find_organization
 from impasto_ctl.database import let_in, owner_session
-from impasto_ctl.process import Child
 from impasto_ctl.state import StateDirectory, write_private
+from impasto_demo_model import IMPASTO_SHAPES, model_folder
 
 ORGANIZATION = "development"
-MODEL = "impasto-tiny"
 
 
 async def prepare_database(owner_url: str, state: StateDirectory) -> dict[Role, str]:
@@ -78,44 +73,12 @@ async def _opens(session: AsyncSession, token: str, pepper: str) -> bool:
     )
 
 
-def has_a_model(owner_url: str) -> bool:
-    """Whether a worker of this machine would find the files of at least one model."""
-    sources = asyncio.run(_model_sources(owner_url))
-    return any(
-        not source.startswith("file://") or Path(url2pathname(source[7:])).is_dir() for source in sources
-    )
-
-
-async def _model_sources(owner_url: str) -> Sequence[str]:
+async def install_demo_model(owner_url: str) -> None:
+    """The model that the repository carries, registered where its files lie now."""
+    folder = model_folder()
+    described = {field.name: getattr(IMPASTO_SHAPES, field.name) for field in fields(IMPASTO_SHAPES)}
+    model = Model(**described, source=folder.as_uri(), digest=folder_digest(folder))
     async with owner_session(owner_url) as session:
-        return (await session.exec(select(Model.source).where(col(Model.enabled)))).all()
-
-
-def write_demo_model(state: StateDirectory, worker_python: Path) -> Path:
-    """Has the worker's interpreter write the demo model, which takes torch and some seconds; its folder."""
-    folder = state.folder("models") / MODEL
-    Child(
-        "The demo model's writer",
-        [worker_python, "-m", "impasto_workers.demo_model", folder],
-        log=state.new_log("demo_model"),
-        environ=os.environ,
-    ).wait_for_success(within=600)
-    return folder
-
-
-async def register_demo_model(owner_url: str, folder: Path) -> None:
-    async with owner_session(owner_url) as session:
-        await put_model(
-            session,
-            Model(
-                slug=MODEL,
-                name="Impasto Tiny",
-                description="A few megabytes, so that everything can be tried without a GPU.",
-                base="sd-1",
-                source=folder.as_uri(),
-                digest=folder_digest(folder),
-                default_width=256,
-                default_height=256,
-                max_pixels=512 * 512,
-            ),
-        )
+        same = select(Model).where(Model.slug == model.slug, Model.source == model.source)
+        if (await session.exec(same.where(Model.digest == model.digest))).one_or_none() is None:
+            await put_model(session, model)

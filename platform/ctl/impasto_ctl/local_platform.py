@@ -11,10 +11,8 @@ from typing import Self
 from impasto_ctl.console import Progress
 from impasto_ctl.development import (
     development_key,
-    has_a_model,
+    install_demo_model,
     prepare_database,
-    register_demo_model,
-    write_demo_model,
 )
 from impasto_ctl.embedded import EmbeddedServers
 from impasto_ctl.programs import ApiAddress, platform_programs
@@ -59,10 +57,7 @@ class LocalPlatform:
         self._progress.doing("Preparing the database")
         database_urls = asyncio.run(prepare_database(owner_url, state))
         self.api_key = asyncio.run(development_key(owner_url, state, pepper))
-        if not has_a_model(owner_url):
-            self._progress.doing("Writing the demo model, this once")
-            folder = write_demo_model(state, self._worker_python)
-            asyncio.run(register_demo_model(owner_url, folder))
+        asyncio.run(install_demo_model(owner_url))
         self._progress.done("The database is ready")
 
         self._progress.doing("Starting API, worker and sweeper: the worker loads InvokeAI")

@@ -37,7 +37,7 @@ async def test_a_prompt_in_a_picture_out(sdk: Sdk, tmp_path: Path) -> None:
         lambda client: client.images.generate(
             PROMPT,
             negative_prompt="blue",
-            model="impasto-tiny",
+            model="impasto-shapes",
             width=72,
             height=64,
             steps=3,

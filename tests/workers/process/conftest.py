@@ -151,7 +151,7 @@ def workshop(
     folder = tmp_path_factory.mktemp("workshop")
     model_folder = folder / "model"
     subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "impasto_workers.demo_model", model_folder], check=True
+        [sys.executable, "-m", "tests.workers.tiny_model", model_folder], check=True
     )
     workshop = Workshop(urls, worker_environ(servers, urls), folder, model_folder)
     asyncio.run(workshop.furnish(("default", "fragile")))

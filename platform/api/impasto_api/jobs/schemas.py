@@ -57,7 +57,7 @@ class JobView(BaseModel):
     object: Literal["job"] = "job"
     status: JobStatus
     pipeline: str
-    model: str = Field(examples=["impasto-tiny"])
+    model: str = Field(examples=["impasto-shapes"])
     input: dict[str, Any] = Field(description="As it runs: with defaults, size and seed filled in.")
     metadata: dict[str, str]
     mode: Mode

@@ -31,7 +31,7 @@ async def list_models(services: ServicesDep, principal: ModelsReader, page: Page
 async def get_model(
     services: ServicesDep,
     principal: ModelsReader,
-    model_id: Annotated[Text, Path(max_length=63, examples=["impasto-tiny"])],
+    model_id: Annotated[Text, Path(max_length=63, examples=["impasto-shapes"])],
 ) -> ModelView:
     async with services.database.tenant(principal.organization_id) as session:
         model = await find_model(session, model_id)

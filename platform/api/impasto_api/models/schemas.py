@@ -12,7 +12,7 @@ from impasto_core.models.tables import Model
 class ModelView(BaseModel):
     """A model. Its id is what `input.model` takes."""
 
-    id: str = Field(examples=["impasto-tiny"])
+    id: str = Field(examples=["impasto-shapes"])
     object: Literal["model"] = "model"
     name: str
     description: str

@@ -1,8 +1,8 @@
 """Writes a tiny Stable Diffusion 1 model with random weights: every part is real, the pictures are noise.
 
-    python -m impasto_workers.demo_model FOLDER
+    python -m tests.workers.tiny_model FOLDER
 
-A few megabytes, no download, and the same bytes every time. For tests, and for trying a worker without a GPU.
+A few megabytes, no download, the same bytes every time: for tests, which it makes many times quicker.
 """
 
 import argparse
@@ -19,7 +19,7 @@ LATENT_CHANNELS = 4
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def write_demo_model(folder: Path, seed: int = 0) -> None:
+def write_tiny_model(folder: Path, seed: int = 0) -> None:
     """Write the model in diffusers' layout. A folder that is already there is left as it is.
 
     The folder appears complete or not at all, also when two processes write it at once.
@@ -118,7 +118,7 @@ def byte_vocabulary() -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a tiny Stable Diffusion 1 model with random weights.")
     parser.add_argument("folder", type=Path, help="where to; left as it is when it exists")
-    write_demo_model(parser.parse_args().folder)
+    write_tiny_model(parser.parse_args().folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto_workers.demo_model import main, write_demo_model
+from tests.workers.tiny_model import main, write_tiny_model
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -14,8 +14,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_seed_writes_the_same_bytes(demo_model: Path, tmp_path: Path) -> None:
-    write_demo_model(tmp_path / "again")
-    write_demo_model(tmp_path / "other", seed=1)
+    write_tiny_model(tmp_path / "again")
+    write_tiny_model(tmp_path / "other", seed=1)
 
     assert contents(tmp_path / "again") == contents(demo_model)
     assert contents(tmp_path / "other") != contents(demo_model)
