@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageStat
 
 from tests.end_to_end.conftest import Platform
 from tests.support.processes import eventually
@@ -42,20 +42,18 @@ def events(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
 
 
 def test_plain_http_makes_a_job_follows_it_and_downloads_the_picture(client: httpx.Client) -> None:
-    job_id = create(client, {"prompt": "a big red heart", "steps": 5, "seed": 1})
+    job_id = create(client, {"prompt": "a big red heart on a white background", "seed": 1})
     seen = list(events(client, job_id))
-    assert [event["type"] for event in seen if event["type"] in ("queued", "started")] == [
-        "queued",
-        "started",
-    ]
-    assert [(event["step"], event["total"]) for event in seen if event["type"] == "step"] == [
-        (step, 5) for step in range(1, 6)
-    ]
+    assert [event["type"] for event in seen][:2] == ["queued", "started"]
+    steps = [(event["step"], event["total"]) for event in seen if event["type"] == "step"]
+    assert steps == [(step, 15) for step in range(1, 16)], "the model's own number of steps"
     final = seen[-1]
     assert final["type"] == "succeeded"
     image = final["job"]["images"][0]
     picture = Image.open(io.BytesIO(httpx.get(image["url"]).content))
     assert picture.size == (image["width"], image["height"])
+    assert is_red(picture, 0.5, 0.4), "the heart"
+    assert is_white(picture, 0.05, 0.95), "the background"
     thumbnail = Image.open(io.BytesIO(httpx.get(image["thumbnail_url"]).content))
     assert thumbnail.format == "WEBP"
 
@@ -87,6 +85,23 @@ def test_a_job_whose_worker_is_killed_in_the_middle_is_painted_by_the_next(
     assert event["type"] == "succeeded", event
     assert event["job"]["attempt"] == 2
     assert len(event["job"]["images"]) == 2
+
+
+def is_red(picture: Image.Image, x: float, y: float) -> bool:
+    red, green, blue = color_at(picture, x, y)
+    return red > 150 and green < 100 and blue < 100
+
+
+def is_white(picture: Image.Image, x: float, y: float) -> bool:
+    return min(color_at(picture, x, y)) > 180
+
+
+def color_at(picture: Image.Image, x: float, y: float) -> tuple[int, int, int]:
+    """The mean color around a point, whose coordinates go from 0 to 1."""
+    column, row = int(x * picture.width), int(y * picture.height)
+    patch = picture.convert("RGB").crop((column - 2, row - 2, column + 3, row + 3))
+    red, green, blue = (int(mean) for mean in ImageStat.Stat(patch).mean)
+    return red, green, blue
 
 
 def worker_pid(platform: Platform) -> int:
