@@ -18,7 +18,6 @@ from pathlib import Path
 from uuid import UUID
 
 from classify import NAMES, Reading, read
-from impasto_demo_model import IMPASTO_SHAPES, model_folder
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 from world import PALETTE, Scene, draw_mask, paint, prompt_for, random_scene
@@ -26,6 +25,7 @@ from world import PALETTE, Scene, draw_mask, paint, prompt_for, random_scene
 from impasto_core.models.service import folder_digest
 from impasto_core.models.tables import Model
 from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
+from impasto_demo_model import IMPASTO_SHAPES, model_folder
 from impasto_workers.runtime import open_runtime
 
 REPOSITORY = Path(__file__).resolve().parents[2]
