@@ -15,7 +15,10 @@ async def test_models_are_listed_with_their_limits_and_which_is_the_default(
 ) -> None:
     await register_model(owner_database, "large", name="Large", description="Takes its time.")
     models = (await client.get("/v1/models")).json()["data"]
-    assert [(model["id"], model["default"]) for model in models] == [("large", False), ("impasto-tiny", True)]
+    assert [(model["id"], model["default"]) for model in models] == [
+        ("large", False),
+        ("impasto-shapes", True),
+    ]
     large = models[0]
     assert (large["object"], large["name"], large["base"]) == ("model", "Large", "sd-1")
     assert large["max_pixels"] == 512 * 512
@@ -33,7 +36,7 @@ async def test_a_model_out_of_service_is_neither_listed_nor_found(
 ) -> None:
     await register_model(owner_database, "old", enabled=False)
     models = (await client.get("/v1/models")).json()["data"]
-    assert [model["id"] for model in models] == ["impasto-tiny"]
+    assert [model["id"] for model in models] == ["impasto-shapes"]
     assert_problem(await client.get("/v1/models/old"), 404, "not-found")
 
 
@@ -46,7 +49,7 @@ async def test_models_are_paged(client: httpx.AsyncClient, owner_database: Datab
         "model-2",
         "model-1",
         "model-0",
-        "impasto-tiny",
+        "impasto-shapes",
     ]
 
 

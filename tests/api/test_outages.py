@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,15 +10,18 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from sqlalchemy import make_url, text
 
 from impasto_api.app import create_app
 from impasto_api.services import Services
+from impasto_core import queue
 from impasto_core.database import Database
 from impasto_core.settings import Settings
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
-from tests.support.servers import closed_port, serve
+from tests.support.servers import closed_port, hanging_server, serve
+from tests.support.streams import Event, follow
 from tests.support.tenants import Tenant
 
 REQUEST = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
@@ -98,6 +102,38 @@ async def test_without_redis_jobs_are_accepted_run_and_canceled_without_delay(
             assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_a_broker_that_hangs_holds_no_request_up(
+    tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 0.1)
+    async with (
+        hanging_server() as port,
+        running(tenant, settings, redis_url=f"redis://127.0.0.1:{port}/0") as client,
+    ):
+        begun = time.monotonic()
+        assert (await client.post("/v1/jobs", json=REQUEST)).status_code == 202
+        assert time.monotonic() - begun < 2
+
+
+async def test_a_stream_outlives_an_outage_of_postgresql(
+    client: httpx.AsyncClient, painter: Painter, owner_database: Database, redis: Redis
+) -> None:
+    """The API may not read jobs for a while, and then it may again."""
+    job_id = (await client.post("/v1/jobs", json=REQUEST)).json()["id"]
+    events = follow(client, job_id)
+    assert (await anext(events)).type == "queued"
+    async with owner_database.session() as session:
+        await (await session.connection()).execute(text("REVOKE SELECT ON jobs FROM impasto_api"))
+    await painter.paint_next()
+    await redis.flushall()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            await asyncio.shield(final := asyncio.ensure_future(_last(events)))
+    async with owner_database.session() as session:
+        await (await session.connection()).execute(text("GRANT SELECT ON jobs TO impasto_api"))
+    assert (await final).type == "succeeded"
+
+
 async def test_without_redis_a_request_can_still_wait_for_its_job(
     tenant: Tenant, settings: Settings, painter: Painter
 ) -> None:
@@ -138,3 +174,7 @@ async def test_a_fault_of_our_own_is_a_problem_document_that_tells_nothing_but_i
     logged = [record for record in caplog.records if record.name == "impasto_api.problems"]
     assert problem["request_id"] in logged[0].getMessage()
     assert (await client.get("/v1/jobs")).status_code == 200, "and the next request is served"
+
+
+async def _last(events: AsyncIterator[Event]) -> Event:
+    return [event async for event in events][-1]

@@ -42,6 +42,21 @@ async def _stop(server: uvicorn.Server) -> None:
     await server.lifespan.shutdown()
 
 
+@asynccontextmanager
+async def hanging_server() -> AsyncIterator[int]:
+    """The port of a server that takes every connection and never says a word."""
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in held:
+        writer.close()
+
+
 @contextmanager
 def closed_port() -> Iterator[int]:
     """A port on which nobody listens and nobody will: where a server would be that is away."""
