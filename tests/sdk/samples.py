@@ -17,7 +17,7 @@ def job(status: str = "queued", **changes: Any) -> dict[str, Any]:
         "object": "job",
         "status": status,
         "pipeline": "text-to-image",
-        "model": "impasto-shapes",
+        "model": "impasto-tiny",
         "input": {"prompt": "a big red heart", "seed": 7},
         "metadata": {},
         "mode": "live",

@@ -86,8 +86,8 @@ def test_lists_are_tables(server: ScriptedServer, capsys: pytest.CaptureFixture[
     assert main(["jobs", "list", "--limit", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "id                              status     pipeline       model         created_at",
-        f"{samples.JOB_ID}  queued     text-to-image  impasto-shapes  2026-01-01 00:00:00+00:00",
-        f"{samples.JOB_ID}  succeeded  text-to-image  impasto-shapes  2026-01-01 00:00:00+00:00",
+        f"{samples.JOB_ID}  queued     text-to-image  impasto-tiny  2026-01-01 00:00:00+00:00",
+        f"{samples.JOB_ID}  succeeded  text-to-image  impasto-tiny  2026-01-01 00:00:00+00:00",
     ]
     server.will(answer(200, samples.page(samples.api_key())))
     assert main(["api-keys", "list"]) == 0
