@@ -43,7 +43,7 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
         settings.redis_url.get_secret_value(),
         max_connections=MAX_FOLLOWERS,
         socket_connect_timeout=2,
-        socket_timeout=10,  # more than every blocking read, so that it only ever ends dead connections
+        socket_timeout=4,  # more than every blocking read, so that it only ever ends dead connections
     )
     broker = make_broker(settings)
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)

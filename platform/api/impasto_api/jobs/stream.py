@@ -7,6 +7,8 @@ became of Redis in between.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -14,12 +16,14 @@ from uuid import UUID
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from impasto_api.jobs import service
-from impasto_api.jobs.schemas import FinalEvent, QueuedEvent
-from impasto_api.jobs.waiting import follow
+from impasto_api.jobs import service, waiting
+from impasto_api.jobs.schemas import FinalEvent, JobView, QueuedEvent
 from impasto_api.problems import ValidationFailed
 from impasto_api.services import Services
+from impasto_core.database import DATABASE_ERRORS
 from impasto_core.jobs.events import FIRST
+
+logger = logging.getLogger(__name__)
 
 QUEUED_ID = "0-1"
 FINAL_ID = "final"
@@ -46,14 +50,25 @@ async def stream(
     if after == FIRST:
         yield _encode(QUEUED_ID, "queued", QueuedEvent(job_id=job_id).model_dump_json())
         after = QUEUED_ID
-    async for entry in follow(services, organization_id, job_id, after, ended=ended):
+    async for entry in waiting.follow(services, organization_id, job_id, after, ended=ended):
         if entry is None:
             yield format_sse_event(comment="waiting")
         else:
             entry_id, event = entry
             yield _encode(entry_id, event.type, event.model_dump_json(exclude_none=True))
-    job = await service.view(services, organization_id, job_id)
+    while (job := await _view(services, organization_id, job_id)) is None:
+        yield format_sse_event(comment="waiting")
     yield _encode(FINAL_ID, job.status, FinalEvent.of(job).model_dump_json())
+
+
+async def _view(services: Services, organization_id: UUID, job_id: UUID) -> JobView | None:
+    """The job, or None where PostgreSQL is away and was given time to come back."""
+    try:
+        return await service.view(services, organization_id, job_id)
+    except DATABASE_ERRORS:
+        logger.warning("cannot see how job %s has ended", job_id, exc_info=True)
+        await asyncio.sleep(waiting.ASK_SECONDS)
+        return None
 
 
 def _encode(event_id: str, name: str, data: str) -> bytes:

@@ -22,7 +22,7 @@ from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
 
 logger = logging.getLogger(__name__)
 
-_ASK_SECONDS = 2.0
+ASK_SECONDS = 2.0
 """How long to trust a silent stream before asking PostgreSQL."""
 
 
@@ -61,12 +61,12 @@ async def _follow(
 ) -> AsyncIterator[tuple[str, StreamEvent] | None]:
     while True:
         try:
-            entries = await reader.read(after, wait_seconds=None if ended else _ASK_SECONDS)
+            entries = await reader.read(after, wait_seconds=None if ended else ASK_SECONDS)
         except RedisError:
             logger.warning("event stream of job %s is away", job_id, exc_info=True)
             entries = []
             if not ended:
-                await asyncio.sleep(_ASK_SECONDS)
+                await asyncio.sleep(ASK_SECONDS)
         for entry_id, event in entries:
             after = entry_id
             if isinstance(event, Finished):
@@ -82,7 +82,7 @@ async def _follow(
                 status = await repository.get_status(session, job_id)
         except DATABASE_ERRORS:
             logger.warning("cannot see how job %s is doing", job_id, exc_info=True)
-            await asyncio.sleep(_ASK_SECONDS)
+            await asyncio.sleep(ASK_SECONDS)
         else:
             ended = status is None or status.is_final
         if not ended:
