@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +26,9 @@ def export(
     * `impastoctl openapi export openapi/openapi.json`
     """
     from impasto_api.app import create_app
+    from impasto_api.openapi import as_text
 
-    document = json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"
+    document = as_text(create_app())
     if file is None:
         typer.echo(document, nl=False)
     else:
