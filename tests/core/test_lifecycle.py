@@ -14,12 +14,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.database import Database
 from impasto_core.ids import new_id
-from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
 from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
 from impasto_core.models.tables import Model
 from tests.support.job_desk import Jobs
+from tests.support.jobs import image_of
 from tests.support.painters import lease_of
 from tests.support.tenants import Tenant
 
@@ -393,23 +393,6 @@ async def test_jobs_that_could_have_been_claimed_for_long_are_counted(queue: Que
     assert await count("large") == 0
     await queue.retake()
     assert await count("default") == 2
-
-
-def image_of(job: Job, index: int = 0) -> Image:
-    """An image whose files nobody will ask for."""
-    return Image(
-        organization_id=job.organization_id,
-        job_id=job.id,
-        index=index,
-        node=f"image_{index}",
-        object_key=f"{index}.png",
-        thumbnail_key=f"{index}.webp",
-        content_type="image/png",
-        width=64,
-        height=64,
-        size=1000,
-        sha256="0" * 64,
-    )
 
 
 async def _assert_refused(queue: Queue, move: str, job: Job) -> None:

@@ -19,8 +19,8 @@ from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
 
-MAX_FOLLOWERS = 5000
-"""Streams and waits of one process, each of which occupies a Redis connection while nothing happens."""
+MAX_REDIS_CONNECTIONS = 5000
+"""Every stream and wait of the process occupies one while nothing happens."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     redis = Redis.from_url(
         settings.redis_url.get_secret_value(),
-        max_connections=MAX_FOLLOWERS,
+        max_connections=MAX_REDIS_CONNECTIONS,
         socket_connect_timeout=2,
         socket_timeout=4,  # more than every blocking read, so that it only ever ends dead connections
     )
