@@ -51,6 +51,7 @@ class Jobs:
             pipeline=pipeline,
             input=request.model_dump(mode="json"),
             graph=chosen.build(request, self.model),
+            pixel_steps=request.work().pixel_steps,
             images_in=images_in or {},
         )
         async with self._database.session() as session:

@@ -22,6 +22,7 @@ async def queue_job(owner: Database, organization_id: UUID, model: Model, **chan
         pipeline=TEXT_TO_IMAGE.id,
         input=request.model_dump(mode="json"),
         graph=TEXT_TO_IMAGE.build(request, model),
+        pixel_steps=request.work().pixel_steps,
     )
     async with owner.session() as session:
         session.add(job.sqlmodel_update(changes))

@@ -116,6 +116,7 @@ async def _make(
         pipeline=request.pipeline,
         input=resolved.model_dump(mode="json"),
         graph=PIPELINES[request.pipeline].build(resolved, model),
+        pixel_steps=resolved.work().pixel_steps,
         images_in={reference: sources[field].object_key for field, reference in resolved.images().items()},
         user_metadata=request.metadata,
         created_at=services.clock(),

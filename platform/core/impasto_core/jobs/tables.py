@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, func
+from sqlalchemy import BigInteger, CheckConstraint, Index, func
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import (
@@ -49,7 +49,8 @@ class Job(SQLModel, table=True):
 
     `images_in` maps every image name the graph reads to the object that holds it. `error` is what the
     caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
-    claimed, is by the database's clock, and now where nothing is said.
+    claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
+    denoising steps over all its images.
     """
 
     __tablename__ = "jobs"
@@ -74,6 +75,7 @@ class Job(SQLModel, table=True):
     pipeline: str = Field(max_length=63)
     input: dict[str, Any] = json_column()
     graph: dict[str, Any] = json_column()
+    pixel_steps: int = Field(sa_type=BigInteger)
     images_in: dict[str, str] = json_column(default_factory=dict)
     user_metadata: dict[str, str] = json_column(
         default_factory=dict, sa_column_kwargs={"name": "metadata"}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from impasto_core.fields import Text
+from impasto_core.jobs.work import Work
 from impasto_core.models.tables import Model
 from impasto_core.pipelines.graph import Graph, GraphBuilder, Output
 
@@ -137,6 +138,20 @@ class PipelineInput(BaseModel):
     def images(self) -> dict[str, str]:
         """The images that the input refers to, by field."""
         return {}
+
+    def work(self) -> Work:
+        """What running it takes, once resolved."""
+        return Work(_known(self.width) * _known(self.height) * self.denoising_steps() * self.n, self.n)
+
+    def denoising_steps(self) -> int:
+        """Steps that run for each image, once resolved."""
+        return _known(self.steps)
+
+
+def _known(value: int | None) -> int:
+    if value is None:
+        raise ValueError("the input is not resolved")
+    return value
 
 
 InputT = TypeVar("InputT", bound=PipelineInput)

@@ -43,6 +43,9 @@ class ImageToImageInput(PipelineInput):
     def images(self) -> dict[str, str]:
         return {"init_image": self.init_image}
 
+    def denoising_steps(self) -> int:
+        return math.ceil(super().denoising_steps() * self.strength)
+
 
 def build(request: ImageToImageInput, model: Model) -> Graph:
     def encode(graph: GraphBuilder) -> Output:
