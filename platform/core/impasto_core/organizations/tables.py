@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, text
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import created_now, organization_key, primary_key
@@ -19,12 +19,23 @@ class MemberRole(StrEnum):
 
 
 class Organization(SQLModel, table=True):
+    """A tenant. The queue shares a pool out in proportion to `queue_weight`.
+
+    `concurrent_jobs` is how many of its jobs may run at once, in all pools together; None is any number.
+    """
+
     __tablename__ = "organizations"
+    __table_args__ = (
+        CheckConstraint("queue_weight > 0", name="queue_weight"),
+        CheckConstraint("concurrent_jobs >= 0", name="concurrent_jobs"),
+    )
 
     id: UUID = primary_key()
     name: str = Field(max_length=100)
     slug: str = Field(max_length=63, unique=True)
     created_at: datetime = created_now()
+    queue_weight: int = Field(default=10, sa_column_kwargs={"server_default": text("10")})
+    concurrent_jobs: int | None = None
 
 
 class User(SQLModel, table=True):
