@@ -83,6 +83,13 @@ async def owner_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def api_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
+    database = Database(urls.api, pool_size=2)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 async def worker_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
     database = Database(urls.worker, pool_size=4)
     yield database

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from impasto_core.database import Database
 from impasto_core.models.tables import Model
 from impasto_core.settings import Settings
-from tests.support.databases import DatabaseUrls
 from tests.support.tenants import Tenant, make_tenant, register_model
-
-
-@pytest.fixture
-async def api_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
-    database = Database(urls.api, pool_size=2)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

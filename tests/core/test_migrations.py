@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import IntegrityError
 
+import impasto_billing.tables  # noqa: F401  # joins its tables to those of core
 from impasto_core.database import Database, migrate
 from impasto_core.database.tables import metadata
 from impasto_core.models.tables import Model

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import asyncpg
 from sqlalchemy import URL, make_url
 
-from impasto_core.database import Role, migrate
+from impasto_billing.plans import read_plans
+from impasto_billing.plans.service import sync
+from impasto_core.database import Database, Role, migrate
 
 PASSWORD = "only for tests"
 
@@ -22,7 +24,7 @@ class DatabaseUrls:
 
 
 class Template:
-    """A migrated database, to copy. The roles that log in are made with it."""
+    """A migrated database that knows the plans, to copy. The roles that log in are made with it."""
 
     def __init__(self, maintenance_url: str, name: str) -> None:
         self._url = make_url(maintenance_url)
@@ -31,6 +33,7 @@ class Template:
     async def create(self) -> None:
         await self._execute(f'CREATE DATABASE "{self._name}"')
         await migrate.upgrade(_text(self._url.set(database=self._name)))
+        await _sync_plans(_text(self._url.set(database=self._name)))
         for role in (Role.API, Role.WORKER):
             await self._execute(f"ALTER ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
 
@@ -58,6 +61,13 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def _sync_plans(owner_url: str) -> None:
+    database = Database(owner_url, pool_size=1)
+    async with database.session() as session:
+        await sync(session, read_plans())
+    await database.close()
 
 
 def _text(url: URL) -> str:

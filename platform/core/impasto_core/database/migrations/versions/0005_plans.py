@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -9,8 +13,125 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    _make_plans()
 
 
 def downgrade() -> None:
-    pass
+    _drop_plans()
+
+
+def _make_plans() -> None:
+    op.create_table(
+        "plans",
+        sa.Column("slug", sa.String(63), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("terms", postgresql.JSONB(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("slug", name="pk_plans"),
+    )
+    op.create_table(
+        "organization_plans",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("plan", sa.String(63), nullable=False),
+        sa.Column("assigned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", name="pk_organization_plans"),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["organizations.id"],
+            ondelete="CASCADE",
+            name="fk_organization_plans_organization_id",
+        ),
+        sa.ForeignKeyConstraint(["plan"], ["plans.slug"], name="fk_organization_plans_plan"),
+    )
+    op.create_index("ix_organization_plans_plan", "organization_plans", ["plan"])
+
+    op.execute("GRANT SELECT ON plans, organization_plans TO impasto_api, impasto_worker")
+    op.execute("ALTER TABLE organization_plans ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    op.execute("CREATE POLICY owner ON organization_plans TO CURRENT_USER USING (true)")
+    op.execute(
+        "CREATE POLICY organization ON organization_plans TO impasto_api"
+        " USING (organization_id = (SELECT current_organization_id()))"
+    )
+    op.execute("CREATE POLICY worker ON organization_plans TO impasto_worker USING (true)")
+
+    # A request is authenticated, and so its plan looked up, before its organization is set.
+    op.execute(
+        """
+        CREATE FUNCTION find_plan(organization uuid) RETURNS jsonb
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+        AS $$
+            SELECT terms FROM public.plans JOIN public.organization_plans ON plan = slug
+            WHERE organization_id = organization
+        $$
+        """
+    )
+    # The API changes plans when a payment says so: its own organization's, and all that hangs on it at once.
+    op.execute(
+        """
+        CREATE FUNCTION assign_plan(organization uuid, new_plan text) RETURNS void
+        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+        AS $$
+        BEGIN
+            IF session_user = 'impasto_api' AND organization IS DISTINCT FROM current_organization_id() THEN
+                RAISE insufficient_privilege USING MESSAGE = 'the plan of another organization';
+            END IF;
+            INSERT INTO public.organization_plans AS current (organization_id, plan, assigned_at)
+            VALUES (organization, new_plan, now())
+            ON CONFLICT (organization_id) DO UPDATE SET plan = new_plan, assigned_at = now()
+            WHERE current.plan <> new_plan;
+            UPDATE public.organizations
+            SET queue_weight = (terms ->> 'queue_weight')::int,
+                concurrent_jobs = (terms ->> 'concurrent_jobs')::int
+            FROM public.plans WHERE organizations.id = organization AND plans.slug = new_plan;
+        END
+        $$
+        """
+    )
+    for signature, roles in {
+        "find_plan(uuid)": "impasto_api",
+        "assign_plan(uuid, text)": "impasto_api, impasto_worker",
+    }.items():
+        op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+        op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {roles}")
+
+    # API processes remember a key together with its organization's plan: a change of plan is one of its keys.
+    op.execute(
+        """
+        CREATE FUNCTION notify_organization_plan_changed() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+        AS $$
+        BEGIN
+            PERFORM pg_notify('api_key_changed', lookup_id) FROM public.api_keys
+            WHERE organization_id = NEW.organization_id;
+            RETURN NULL;
+        END
+        $$
+        """
+    )
+    op.execute(
+        """
+        CREATE TRIGGER organization_plan_changed AFTER INSERT OR UPDATE ON organization_plans
+        FOR EACH ROW EXECUTE FUNCTION notify_organization_plan_changed()
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION notify_plans_changed() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_notify('api_key_changed', '*'); RETURN NULL; END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE TRIGGER plans_changed AFTER UPDATE ON plans
+        FOR EACH STATEMENT EXECUTE FUNCTION notify_plans_changed()
+        """
+    )
+
+
+def _drop_plans() -> None:
+    op.execute("DROP FUNCTION assign_plan(uuid, text)")
+    op.execute("DROP FUNCTION find_plan(uuid)")
+    op.drop_table("organization_plans")
+    op.drop_table("plans")
+    op.execute("DROP FUNCTION notify_organization_plan_changed()")
+    op.execute("DROP FUNCTION notify_plans_changed()")
