@@ -1,8 +1,9 @@
 """The key ring: checks tokens, from memory where the key is warm.
 
 A warm key costs no database round trip. It stays true because PostgreSQL tells every process that listens
-when a key changes, in the transaction that changes it. The listening connection is probed all the time;
-while it is not known to work nothing is cached, so that a lost notification cannot keep a revoked key alive.
+when a key or its organization's plan changes, in the transaction that changes it. The listening connection is
+probed all the time; while it is not known to work nothing is cached, so that a lost notification cannot keep a
+revoked key alive.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 
+from impasto_billing.plans.plan import Plan, shipped_free_plan
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.tokens import MalformedToken, Mode, parse
 from impasto_core.clock import Clock
@@ -28,13 +30,14 @@ from impasto_core.database import Database
 logger = logging.getLogger(__name__)
 
 _CHANNEL = "api_key_changed"
+_ALL = "*"  # in place of a lookup id: the terms of a plan have changed
 _PROBE_SECONDS = 0.4  # twice this stays under the second within which a revoked key must stop
 _FLUSH_SECONDS = 5
 _CAPACITY = 10_000
 
 _FIND = text(
-    "SELECT id, organization_id, mode, scopes, token_hash, expires_at, revoked_at"
-    " FROM find_api_key(:lookup_id)"
+    "SELECT id, organization_id, mode, scopes, token_hash, expires_at, revoked_at,"
+    " CAST(find_plan(organization_id) AS text) AS plan FROM find_api_key(:lookup_id)"
 )
 _TOUCH = text("SELECT touch_api_keys(CAST(:ids AS uuid[]), CAST(:used_at AS timestamptz[]))")
 
@@ -45,12 +48,13 @@ class InvalidKey(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking, and what they may do."""
+    """Who is asking, and what they may do. `plan` is their organization's."""
 
     organization_id: UUID
     api_key_id: UUID
     mode: Mode
     scopes: frozenset[Scope]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class KeyRing:
             row = (await connection.execute(_FIND, {"lookup_id": lookup_id})).one_or_none()
         if row is None:
             return None
-        principal = Principal(row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)))
+        plan = Plan.model_validate_json(row.plan) if row.plan else shipped_free_plan()
+        principal = Principal(row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)), plan)
         key = _Key(principal, row.token_hash, row.expires_at, row.revoked_at)
         # A change that was announced while we read may not be in what we read: then it is not kept.
         if self._listening and changes == self._changes:
@@ -140,7 +145,10 @@ class KeyRing:
 
     def _on_change(self, _connection: object, _pid: int, _channel: str, lookup_id: object) -> None:
         self._changes += 1
-        self._warm.pop(str(lookup_id), None)
+        if lookup_id == _ALL:
+            self._warm.clear()
+        else:
+            self._warm.pop(str(lookup_id), None)
 
     def _forget_all(self) -> None:
         self._listening = False
