@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from impasto_api import health, openapi, problems
 from impasto_api.api_keys.endpoints import router as api_keys
@@ -15,7 +16,8 @@ from impasto_api.images.endpoints import router as images
 from impasto_api.jobs.endpoints import router as jobs
 from impasto_api.models.endpoints import router as models
 from impasto_api.pipelines.endpoints import router as pipelines
-from impasto_api.request_ids import RequestIds
+from impasto_api.rate_limits.middleware import RateLimits
+from impasto_api.requests import RequestTelemetry
 from impasto_api.services import open_services
 from impasto_api.uploads.endpoints import router as uploads
 from impasto_core.clock import Clock, utc_now
@@ -43,7 +45,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     for router in (jobs, images, uploads, models, pipelines, api_keys, health.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RateLimits)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies if settings else "")
+    app.add_middleware(RequestTelemetry)
     problems.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

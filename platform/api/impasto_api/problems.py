@@ -55,11 +55,12 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """Base of every problem the API answers with."""
+    """Base of every problem the API answers with. `extensions` are members of the document of its own."""
 
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    type: ClassVar[str | None] = None  # where it is another's, and not ours of that code
 
     def __init__(
         self,
@@ -67,9 +68,11 @@ class Problem(HTTPException):
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(self.status, detail, dict(headers or {}))
         self.errors = list(errors)
+        self.extensions = dict(extensions or {})
 
 
 class MalformedJson(Problem):
@@ -150,6 +153,18 @@ class TooManyFollowers(Problem):
         super().__init__(detail, headers={"Retry-After": "5"})
 
 
+class QuotaExceeded(Problem):
+    status, code, title = 429, "quota-exceeded", "Too many requests"
+    type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+    def __init__(self, violated_policies: Sequence[str], detail: str, *, retry_after: int) -> None:
+        super().__init__(
+            detail,
+            headers={"Retry-After": str(retry_after)},
+            extensions={"violated-policies": list(violated_policies)},
+        )
+
+
 class UnsupportedMediaType(Problem):
     status, code, title = 415, "unsupported-media-type", "The body must be JSON"
 
@@ -199,7 +214,7 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
     """The problem as a response, with the request's id in body and header."""
     request_id: str = request.state.request_id
     document = ProblemDetails(
-        type=TYPE_PREFIX + problem.code,
+        type=problem.type or TYPE_PREFIX + problem.code,
         title=problem.title,
         status=problem.status,
         detail=problem.detail,
@@ -209,7 +224,7 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
         errors=problem.errors,
     )
     return JSONResponse(
-        document.model_dump(mode="json"),
+        document.model_dump(mode="json") | problem.extensions,
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers={**(problem.headers or {}), "X-Request-Id": request_id},
@@ -312,7 +327,7 @@ def install(app: FastAPI) -> None:
         return await on_unexpected(request, error)
 
     async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-        logger.error("unhandled error, request %s", request.state.request_id, exc_info=error)
+        logger.error("unhandled error", exc_info=error)
         return respond(request, InternalError())
 
     app.add_exception_handler(HTTPException, on_http)

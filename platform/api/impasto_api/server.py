@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-
 import uvicorn
 
 from impasto_api.app import create_app
 from impasto_core.settings import get_settings
+from impasto_core.telemetry import configure_logging, telemetry
 
 
 def main() -> None:
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level.upper())
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        log_level=settings.log_level,
-        access_log=settings.log_level == "debug",
-        # Streams stay open as long as their jobs run: a stopping server does not wait for them.
-        timeout_graceful_shutdown=5,
-    )
+    configure_logging(settings)
+    with telemetry(settings, "impasto-api"):
+        uvicorn.run(
+            create_app(settings),
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,  # ours takes its records too
+            access_log=False,  # and so does our line a request
+            # Streams stay open as long as their jobs run: a stopping server does not wait for them.
+            timeout_graceful_shutdown=5,
+        )
 
 
 if __name__ == "__main__":

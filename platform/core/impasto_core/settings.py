@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT_PEPPER = "development-pepper-never-in-production"
@@ -25,6 +26,11 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "production"] = "development"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Serves /metrics to Prometheus; 0 is any free port."
+    )
 
     database_url: SecretStr = Field(description="PostgreSQL URL of this process's own role.")
     database_pool_size: int = Field(default=10, ge=1)
@@ -53,6 +59,15 @@ class Settings(BaseSettings):
         default=200, ge=1, description="Streams and waits that one organization may have open in one process."
     )
     idempotency_hours: int = Field(default=24, ge=1)
+    address_requests_per_minute: int = Field(
+        default=600, ge=1, description="Requests that an address may send without a known API key."
+    )
+    failed_authentications_per_minute: int = Field(
+        default=30, ge=1, description="Wrong API keys that an address may send."
+    )
+    trusted_proxies: str = Field(
+        default="", description="Addresses and networks, comma-separated, whose X-Forwarded-For is believed."
+    )
 
     default_model: str = Field(default="impasto-shapes", description="Slug used where a request names none.")
 
@@ -68,6 +83,13 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, gt=0)
     job_time_limit_seconds: float = Field(default=600, gt=0)
     sweep_seconds: float = Field(default=2, gt=0, description="Pause between two passes of the sweeper.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: str) -> str:
+        for proxy in filter(None, proxies.split(",")):
+            ip_network(proxy.strip())
+        return proxies
 
     @model_validator(mode="after")
     def _production_has_its_own_secrets(self) -> Self:

@@ -10,8 +10,11 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 
 from impasto_api.auth.keys import InvalidKey, Principal
 from impasto_api.problems import Forbidden, Unauthenticated
+from impasto_api.rate_limits.middleware import RequestLimitsDep
 from impasto_api.services import ServicesDep
 from impasto_core.api_keys.scopes import Scope
+from impasto_core.ids import format_id
+from impasto_core.telemetry import bind
 
 _bearer = HTTPBearer(
     scheme_name="api_key",
@@ -23,14 +26,19 @@ _bearer = HTTPBearer(
 
 async def authenticate(
     services: ServicesDep,
+    limits: RequestLimitsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
     if credentials is None:
         raise Unauthenticated("Send your API key in the header Authorization: Bearer imp_live_...")
     try:
-        return await services.keys.authenticate(credentials.credentials)
+        principal = await services.keys.authenticate(credentials.credentials)
     except InvalidKey as error:
+        await limits.count_failed_authentication()
         raise Unauthenticated(str(error)) from None
+    bind(organization_id=format_id("org", principal.organization_id))
+    await limits.admit(principal)
+    return principal
 
 
 async def authorize(

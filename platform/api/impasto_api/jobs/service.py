@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from opentelemetry import metrics, trace
+from opentelemetry.trace import SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.auth.keys import Principal
@@ -18,13 +20,16 @@ from impasto_api.jobs.schemas import ImageToImageRequest, JobView, TextToImageRe
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.problems import NotFound
 from impasto_api.services import Services
-from impasto_core.ids import parse_id
+from impasto_core.ids import format_id, parse_id
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import find_model
 from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
 from impasto_core.queue import QueueUnavailable
+from impasto_core.telemetry import bind, current_traceparent, traced
 
 logger = logging.getLogger(__name__)
+tracer = trace.get_tracer(__name__)
+jobs_created = metrics.get_meter(__name__).create_counter("impasto.jobs.created", "{job}", "Jobs made.")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Answer:
     replayed: bool
 
 
+@traced(tracer, "jobs.create")
 async def create(
     services: Services,
     principal: Principal,
@@ -77,6 +83,8 @@ async def create(
                 body=body,
                 expires_at=services.clock() + timedelta(hours=services.settings.idempotency_hours),
             )
+    bind(job_id=format_id("job", job.id))
+    jobs_created.add(1, {"pipeline": job.pipeline, "pool": job.pool})
     await _wake(services, job.pool)
     return Answer(job.id, body, replayed=False)
 
@@ -119,10 +127,12 @@ async def _make(
         pixel_steps=resolved.work().pixel_steps,
         images_in={reference: sources[field].object_key for field, reference in resolved.images().items()},
         user_metadata=request.metadata,
+        traceparent=current_traceparent(),
         created_at=services.clock(),
     )
 
 
+@traced(tracer, "wake-up", kind=SpanKind.PRODUCER)
 async def _wake(services: Services, pool: str) -> None:
     try:
         await services.wake_ups.send(pool)

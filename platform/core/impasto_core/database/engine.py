@@ -40,6 +40,7 @@ class Database:
             max_overflow=0,
             pool_timeout=pool_seconds,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged, and prompts are nobody's business
             connect_args={
                 "timeout": 5,
                 # The server's own limit below ends slow statements, this one the wait for a lost server.

@@ -50,7 +50,7 @@ class Job(SQLModel, table=True):
     `images_in` maps every image name the graph reads to the object that holds it. `error` is what the
     caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
     claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
-    denoising steps over all its images.
+    denoising steps over all its images. `traceparent` is the W3C trace context it was made in.
     """
 
     __tablename__ = "jobs"
@@ -80,6 +80,7 @@ class Job(SQLModel, table=True):
     user_metadata: dict[str, str] = json_column(
         default_factory=dict, sa_column_kwargs={"name": "metadata"}
     )  # SQLAlchemy keeps the attribute name `metadata` for itself
+    traceparent: str | None = Field(default=None, max_length=55)
 
     status: str = Field(default=JobStatus.QUEUED, max_length=16)
     attempt: int = 0
