@@ -49,6 +49,15 @@ class LocalPlatform:
         self._servers.check()
         self._supervisor.tend()
 
+    @property
+    def owner_url(self) -> str:
+        """The database, as its owner sees it."""
+        return self._servers.database_url
+
+    def pid_of(self, program: str) -> int:
+        """The process id of `api`, `worker` or `sweeper`."""
+        return next(child.pid for child in self._supervisor.children if child.name == program)
+
     def _start(self, undo: ExitStack) -> None:
         state, owner_url = self.state, self._servers.database_url
         pepper = os.environ.get("IMPASTO_API_KEY_PEPPER") or state.secret("api_key_pepper")

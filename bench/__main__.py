@@ -1,0 +1,38 @@
+"""`python -m bench`: everything up, every row measured, the table printed and written.
+
+With names, only those parts: `python -m bench painting http_api`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import http_api, painting
+from bench.installation import platform_up
+from bench.rows import Row, table
+
+PARTS = {"http_api": http_api.rows, "painting": painting.rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all of them by default")
+    parser.add_argument("--worker-python", type=Path, required=True, help="interpreter that has InvokeAI")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="impasto-bench-") as folder,
+        platform_up(Path(folder), options.worker_python) as platform,
+    ):
+        for name in options.parts or PARTS:
+            for row in PARTS[name](platform):
+                rows.append(row)
+                print(table([row]).splitlines()[-1], file=sys.stderr)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
