@@ -16,7 +16,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
     """Run the app under uvicorn in this event loop; yields its base URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning")
+    config = uvicorn.Config(app, log_level="warning", proxy_headers=False)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from impasto_billing.plans.service import assign
 from impasto_core.api_keys.scopes import ALL_SCOPES, Scope
 from impasto_core.api_keys.service import create_api_key
 from impasto_core.database import Database
@@ -26,10 +27,13 @@ class Tenant:
         return {"Authorization": f"Bearer {self.api_key}"}
 
 
-async def make_tenant(owner: Database, settings: Settings, *, scopes: Iterable[Scope] = ALL_SCOPES) -> Tenant:
+async def make_tenant(
+    owner: Database, settings: Settings, *, scopes: Iterable[Scope] = ALL_SCOPES, plan: str = "enterprise"
+) -> Tenant:
     async with owner.session() as session:
         slug = f"org-{secrets.token_hex(4)}"
         organization = await create_organization(session, slug=slug, name=slug)
+        await assign(session, organization.id, plan)
         _, token = await create_api_key(
             session,
             organization_id=organization.id,

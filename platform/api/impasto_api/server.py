@@ -17,6 +17,7 @@ def main() -> None:
             create_app(settings),
             host=settings.api_host,
             port=settings.api_port,
+            proxy_headers=False,  # the app has its own list of trusted proxies
             log_config=None,  # ours takes its records too
             access_log=False,  # and so does our line a request
             # Streams stay open as long as their jobs run: a stopping server does not wait for them.

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 
 from impasto_api.auth.keys import KeyRing
+from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.queue import WakeUps, make_broker
@@ -32,6 +33,7 @@ class Services:
     store: ObjectStore
     wake_ups: WakeUps
     keys: KeyRing
+    limiter: RateLimiter
     followers: Counter[UUID]
     """Open streams and waits by organization."""
 
@@ -48,9 +50,20 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     broker = make_broker(settings)
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
     try:
-        async with keys.listening():
+        async with (
+            keys.listening(),
+            open_limiter(settings.redis_url.get_secret_value(), clock) as limiter,
+        ):
             yield Services(
-                settings, clock, database, redis, ObjectStore(settings), WakeUps(broker), keys, Counter()
+                settings,
+                clock,
+                database,
+                redis,
+                ObjectStore(settings),
+                WakeUps(broker),
+                keys,
+                limiter,
+                Counter(),
             )
     finally:
         broker.close()

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from impasto_billing.plans.plan import Plan, shipped_free_plan
 from impasto_core.api_keys.scopes import Scope
-from impasto_core.api_keys.tokens import MalformedToken, Mode, parse
+from impasto_core.api_keys.tokens import MalformedToken, Mode, Token, parse
 from impasto_core.clock import Clock
 from impasto_core.database import Database
 
@@ -79,11 +79,19 @@ class KeyRing:
 
     async def authenticate(self, bearer: str) -> Principal:
         """Raises InvalidKey."""
-        try:
-            token = parse(bearer)
-        except MalformedToken:
-            raise InvalidKey("The API key is malformed: check that it was copied whole.") from None
+        token = _parse(bearer)
         key = self._warm.get(token.lookup_id) or await self._find(token.lookup_id)
+        return self._check(token, key)
+
+    def recall(self, bearer: str) -> Principal | None:
+        """The same from memory alone: None where the key is not warm or not valid."""
+        try:
+            token = _parse(bearer)
+            return self._check(token, self._warm.get(token.lookup_id))
+        except InvalidKey:
+            return None
+
+    def _check(self, token: Token, key: _Key | None) -> Principal:
         if key is None or not token.matches(key.token_hash, self._pepper):
             raise InvalidKey("There is no such API key.")
         now = self._clock()
@@ -170,3 +178,10 @@ class KeyRing:
             async with self._database.session() as session:
                 connection = await session.connection()
                 await connection.execute(_TOUCH, {"ids": list(used), "used_at": list(used.values())})
+
+
+def _parse(bearer: str) -> Token:
+    try:
+        return parse(bearer)
+    except MalformedToken:
+        raise InvalidKey("The API key is malformed: check that it was copied whole.") from None

@@ -21,6 +21,7 @@ from impasto_api.jobs.schemas import JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import TooManyFollowers
+from impasto_api.rate_limits.middleware import RequestLimitsDep
 from impasto_api.services import ServicesDep
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.fields import Moment, Text
@@ -82,6 +83,7 @@ async def create_job(
     request: Request,
     services: ServicesDep,
     principal: JobsWriter,
+    limits: RequestLimitsDep,
     job_request: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
     key: IdempotencyKey,
     wait: WaitSeconds,
@@ -92,7 +94,12 @@ async def create_job(
     the finished job, if it ends in time.
     """
     answer = await service.create(
-        services, principal, job_request, key=key, fingerprint=fingerprint(request, job_request)
+        services,
+        principal,
+        job_request,
+        key=key,
+        fingerprint=fingerprint(request, job_request),
+        limits=limits,
     )
     headers = {"Location": f"/v1/jobs/{format_id('job', answer.job_id)}"}
     if answer.replayed:

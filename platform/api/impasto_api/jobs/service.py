@@ -19,6 +19,7 @@ from impasto_api.jobs import repository
 from impasto_api.jobs.schemas import ImageToImageRequest, JobView, TextToImageRequest
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.problems import NotFound
+from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
 from impasto_core.ids import format_id, parse_id
 from impasto_core.jobs.tables import Job
@@ -49,10 +50,11 @@ async def create(
     *,
     key: str | None,
     fingerprint: bytes,
+    limits: RequestLimits,
 ) -> Answer:
     """Make the job, once for every idempotency key, and wake a worker.
 
-    Raises InvalidInput, IdempotencyInFlight, IdempotencyKeyReused.
+    Raises InvalidInput, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
     """
     organization_id = principal.organization_id
     references = request.input.images()
@@ -71,6 +73,7 @@ async def create(
             if replay := await _replay(services, session, key, fingerprint):
                 return replay
         job = await _make(services, session, principal, request, sources)
+        await limits.count_job(principal)  # neither replays nor requests that are wrong
         session.add(job)
         body = JobView.of(job, [], services).model_dump(mode="json")
         if key is not None:

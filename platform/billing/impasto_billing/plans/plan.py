@@ -35,7 +35,7 @@ class Plan(BaseModel):
     max_pixels: int = Field(gt=0, description="Width x height of one image.")
     max_images: int = Field(gt=0, description="Images of one job.")
     jobs_per_hour: int | None = Field(default=None, gt=0)
-    reads_per_minute: int | None = Field(default=None, gt=0)
+    requests_per_minute: int | None = Field(default=None, gt=0)
     node_editor: bool = Field(description="Whether jobs may be graphs of the caller's own.")
 
 
