@@ -1,5 +1,22 @@
-"""Every table of billing, imported in one place: what the migrations are compared with, beside core's."""
+"""Billing's tables, imported in one place: with core's, all that the migrations make."""
 
+from sqlmodel import SQLModel
+
+from impasto_billing.ledger.tables import CreditGrant, LedgerAccount, LedgerEntry, LedgerTransaction
 from impasto_billing.plans.tables import OrganizationPlan, PlanRow
+from impasto_billing.spending.tables import SpendAlert, SpendCap, Spending
 
-__all__ = ["OrganizationPlan", "PlanRow"]
+__all__ = [
+    "CreditGrant",
+    "LedgerAccount",
+    "LedgerEntry",
+    "LedgerTransaction",
+    "OrganizationPlan",
+    "PlanRow",
+    "SpendAlert",
+    "SpendCap",
+    "Spending",
+    "metadata",
+]
+
+metadata = SQLModel.metadata
