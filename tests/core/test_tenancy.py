@@ -146,7 +146,7 @@ async def test_the_api_sees_nothing_of_any_tenant_without_an_organization(
 
 @pytest.mark.usefixtures("full")
 async def test_the_api_sees_the_rows_of_its_organization_and_no_other(
-    api_database: Database, tenant: Tenant, subtests: pytest.Subtests
+    api_database: Database, owner_database: Database, tenant: Tenant, subtests: pytest.Subtests
 ) -> None:
     for table in TENANT_TABLES:
         key = "id" if table == "organizations" else "organization_id"
@@ -156,8 +156,10 @@ async def test_the_api_sees_the_rows_of_its_organization_and_no_other(
                 f"SELECT * FROM {table}",  # noqa: S608
             )
             own = tenant.organization_id
-            assert await rows(api_database, mine, organization_id=own, mine=own) == 1
-            assert await rows(api_database, all_, organization_id=own) == 1
+            owned = await rows(owner_database, mine, mine=own)
+            assert owned > 0
+            assert await rows(api_database, mine, organization_id=own, mine=own) == owned
+            assert await rows(api_database, all_, organization_id=own) == owned
 
 
 @pytest.mark.usefixtures("full")
@@ -191,8 +193,8 @@ async def test_the_api_cannot_add_rows_to_another_organization(
     api_database: Database, tenant: Tenant, stranger: Tenant, subtests: pytest.Subtests
 ) -> None:
     for table, columns in {
-        "jobs": "id, organization_id, model_id, mode, pool, pipeline, input, graph, pixel_steps, images_in,"
-        " metadata, status, attempt, created_at",
+        "jobs": "id, organization_id, model_id, mode, pool, pipeline, input, graph, pixel_steps, priority,"
+        " images_in, metadata, status, attempt, created_at",
         "uploads": "id, organization_id, status, object_key, verified_key, content_type, size,"
         " created_at, expires_at",
         "api_keys": "id, organization_id, name, mode, lookup_id, token_hash, scopes, created_at",

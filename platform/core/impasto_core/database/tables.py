@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.images.tables import Image
-from impasto_core.jobs.tables import Job, JobAttempt
+from impasto_core.jobs.tables import Job, JobAttempt, QueueShare
 from impasto_core.models.tables import Model
 from impasto_core.organizations.tables import Membership, Organization, User
 from impasto_core.uploads.tables import Upload
@@ -19,6 +19,7 @@ __all__ = [
     "Membership",
     "Model",
     "Organization",
+    "QueueShare",
     "Upload",
     "User",
     "metadata",

@@ -1,4 +1,4 @@
-"""jobs and job_attempts."""
+"""jobs, job_attempts and queue_shares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, func
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, func, text
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import (
@@ -50,7 +50,8 @@ class Job(SQLModel, table=True):
     `images_in` maps every image name the graph reads to the object that holds it. `error` is what the
     caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
     claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
-    denoising steps over all its images. `traceparent` is the W3C trace context it was made in.
+    denoising steps over all its images. `traceparent` is the W3C trace context it was made in. `quote`, what
+    it can cost at most, and `cost`, its receipt once it has ended, are billing's.
     """
 
     __tablename__ = "jobs"
@@ -61,8 +62,18 @@ class Job(SQLModel, table=True):
             "(status IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
             name="finished_once",
         ),
+        CheckConstraint("priority BETWEEN -10 AND 10", name="priority"),
         Index("ix_jobs_organization_id_id", "organization_id", "id"),
-        Index("ix_jobs_claim", "pool", "id", postgresql_where="status = 'queued'"),
+        Index(
+            "ix_jobs_claim",
+            "pool",
+            "organization_id",
+            text("priority DESC"),
+            "id",
+            postgresql_where="status = 'queued'",
+        ),
+        Index("ix_jobs_running", "organization_id", "pool", postgresql_where="status = 'running'"),
+        Index("ix_jobs_succeeded", "pool", "finished_at", postgresql_where="status = 'succeeded'"),
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where="status = 'running'"),
     )
 
@@ -76,6 +87,7 @@ class Job(SQLModel, table=True):
     input: dict[str, Any] = json_column()
     graph: dict[str, Any] = json_column()
     pixel_steps: int = Field(sa_type=BigInteger)
+    priority: int = Field(default=0, sa_type=SmallInteger)
     images_in: dict[str, str] = json_column(default_factory=dict)
     user_metadata: dict[str, str] = json_column(
         default_factory=dict, sa_column_kwargs={"name": "metadata"}
@@ -86,6 +98,8 @@ class Job(SQLModel, table=True):
     attempt: int = 0
     worker: str | None = Field(default=None, max_length=200)
     error: dict[str, Any] | None = json_column(default=None)
+    quote: dict[str, Any] | None = json_column(default=None)
+    cost: dict[str, Any] | None = json_column(default=None)
 
     created_at: datetime = created_now()
     available_at: datetime = timestamp(
@@ -113,3 +127,23 @@ class JobAttempt(SQLModel, table=True):
     error: dict[str, Any] | None = json_column(default=None)
     started_at: datetime = timestamp()
     finished_at: datetime | None = timestamp(default=None)
+
+
+class QueueShare(SQLModel, table=True):
+    """An organization's state in the fair queue of one pool. Written only by triggers on `jobs`.
+
+    `start_tag` and `finish_tag` are those of the job it had claimed last, as start-time fair queueing knows
+    them (see `impasto_core.jobs.fair_queue`). `backlogged` is true where a job of it is queued.
+    """
+
+    __tablename__ = "queue_shares"
+    __table_args__ = (
+        Index("ix_queue_shares_next", "pool", "finish_tag", "organization_id", postgresql_where="backlogged"),
+        Index("ix_queue_shares_virtual_time", "pool", "start_tag"),
+    )
+
+    pool: str = Field(max_length=63, primary_key=True)
+    organization_id: UUID = organization_key(primary_key=True, index=True)
+    backlogged: bool
+    start_tag: int = Field(sa_type=BigInteger)
+    finish_tag: int = Field(sa_type=BigInteger)
