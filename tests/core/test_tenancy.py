@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from impasto_billing.tables import metadata
 from impasto_core.clock import utc_now
 from impasto_core.database import Database, Role
 from impasto_core.database.tables import (
@@ -20,7 +21,6 @@ from impasto_core.database.tables import (
     Membership,
     Upload,
     User,
-    metadata,
 )
 from impasto_core.models.tables import Model
 from tests.support.job_desk import Jobs

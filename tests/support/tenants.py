@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_billing.ledger import service as ledger
+from impasto_billing.ledger.tables import GrantSource
 from impasto_billing.plans.service import assign
 from impasto_core.api_keys.scopes import ALL_SCOPES, Scope
 from impasto_core.api_keys.service import create_api_key
@@ -28,12 +32,19 @@ class Tenant:
 
 
 async def make_tenant(
-    owner: Database, settings: Settings, *, scopes: Iterable[Scope] = ALL_SCOPES, plan: str = "enterprise"
+    owner: Database,
+    settings: Settings,
+    *,
+    scopes: Iterable[Scope] = ALL_SCOPES,
+    plan: str = "enterprise",
+    balance: int = 1_000_000,
 ) -> Tenant:
     async with owner.session() as session:
         slug = f"org-{secrets.token_hex(4)}"
         organization = await create_organization(session, slug=slug, name=slug)
         await assign(session, organization.id, plan)
+        if balance:
+            await give_credits(session, organization.id, balance)
         _, token = await create_api_key(
             session,
             organization_id=organization.id,
@@ -43,6 +54,16 @@ async def make_tenant(
             scopes=scopes,
         )
     return Tenant(organization.id, token)
+
+
+async def give_credits(session: AsyncSession, organization_id: UUID, amount: int) -> None:
+    await ledger.grant(
+        session,
+        organization_id=organization_id,
+        source=GrantSource.MANUAL,
+        amount=amount,
+        reference=f"tests-{secrets.token_hex(4)}",
+    )
 
 
 async def register_model(owner: Database, slug: str = "impasto-shapes", **changes: object) -> Model:
