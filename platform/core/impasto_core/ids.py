@@ -13,7 +13,18 @@ from uuid import UUID
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from uuid_utils.compat import uuid7
 
-__all__ = ["ApiKeyId", "ImageId", "JobId", "OrganizationId", "UploadId", "format_id", "new_id", "parse_id"]
+__all__ = [
+    "ApiKeyId",
+    "ImageId",
+    "JobId",
+    "OrganizationId",
+    "SpendAlertId",
+    "SpendCapId",
+    "UploadId",
+    "format_id",
+    "new_id",
+    "parse_id",
+]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
@@ -60,3 +71,5 @@ ApiKeyId = Annotated[UUID, *_public("key")]
 JobId = Annotated[UUID, *_public("job")]
 ImageId = Annotated[UUID, *_public("img")]
 UploadId = Annotated[UUID, *_public("upl")]
+SpendCapId = Annotated[UUID, *_public("cap")]
+SpendAlertId = Annotated[UUID, *_public("alert")]

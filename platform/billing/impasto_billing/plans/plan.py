@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +28,7 @@ class Plan(BaseModel):
     discount_percent: int = Field(default=0, ge=0, lt=100, description="Off the price of every job.")
     queue_weight: int = Field(gt=0, description="Share of the fair queue.")
     concurrent_jobs: int | None = Field(default=None, ge=1, description="Jobs that may run at once.")
-    max_priority: Literal["low", "normal", "high"] = Field(description="The highest that a job may ask for.")
+    max_priority: int = Field(ge=-10, le=10, description="The highest that a job may ask for.")
     storage_bytes: int | None = Field(default=None, ge=0, le=MAX_BIGINT)
     model_bases: tuple[str, ...] | None = Field(default=None, description="Architectures; None is all.")
     max_pixels: int = Field(gt=0, description="Width x height of one image.")

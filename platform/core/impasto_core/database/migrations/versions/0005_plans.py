@@ -12,12 +12,50 @@ branch_labels = None
 depends_on = None
 
 
+TENANT_TABLES = ("organization_plans", "spending", "spend_caps", "spend_alerts")
+
+API_GRANTS = {
+    "plans": "SELECT",
+    "organization_plans": "SELECT",
+    "jobs": "UPDATE (cost)",
+    "spending": "SELECT, INSERT, UPDATE (amount)",
+    "spend_caps": "SELECT, INSERT, UPDATE (amount, updated_at), DELETE",
+    "spend_alerts": "SELECT, INSERT",
+}
+
+WORKER_GRANTS = {
+    "plans": "SELECT",
+    "organization_plans": "SELECT",
+    "jobs": "UPDATE (cost)",
+    "spending": "SELECT, UPDATE (amount)",
+}
+
+
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("quote", postgresql.JSONB(), nullable=True))
+    op.add_column("jobs", sa.Column("cost", postgresql.JSONB(), nullable=True))
     _make_plans()
+    _make_spending()
+    for role, grants in (("impasto_api", API_GRANTS), ("impasto_worker", WORKER_GRANTS)):
+        for table, privileges in grants.items():
+            op.execute(f"GRANT {privileges} ON {table} TO {role}")
+    for table in TENANT_TABLES:
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        op.execute(f"CREATE POLICY owner ON {table} TO CURRENT_USER USING (true)")
+        op.execute(
+            f"CREATE POLICY organization ON {table} TO impasto_api"
+            " USING (organization_id = (SELECT current_organization_id()))"
+        )
+        if table in WORKER_GRANTS:
+            op.execute(f"CREATE POLICY worker ON {table} TO impasto_worker USING (true)")
 
 
 def downgrade() -> None:
+    for table in ("spend_alerts", "spend_caps", "spending"):
+        op.drop_table(table)
     _drop_plans()
+    op.drop_column("jobs", "cost")
+    op.drop_column("jobs", "quote")
 
 
 def _make_plans() -> None:
@@ -44,15 +82,6 @@ def _make_plans() -> None:
         sa.ForeignKeyConstraint(["plan"], ["plans.slug"], name="fk_organization_plans_plan"),
     )
     op.create_index("ix_organization_plans_plan", "organization_plans", ["plan"])
-
-    op.execute("GRANT SELECT ON plans, organization_plans TO impasto_api, impasto_worker")
-    op.execute("ALTER TABLE organization_plans ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    op.execute("CREATE POLICY owner ON organization_plans TO CURRENT_USER USING (true)")
-    op.execute(
-        "CREATE POLICY organization ON organization_plans TO impasto_api"
-        " USING (organization_id = (SELECT current_organization_id()))"
-    )
-    op.execute("CREATE POLICY worker ON organization_plans TO impasto_worker USING (true)")
 
     # A request is authenticated, and so its plan looked up, before its organization is set.
     op.execute(
@@ -135,3 +164,69 @@ def _drop_plans() -> None:
     op.drop_table("plans")
     op.execute("DROP FUNCTION notify_organization_plan_changed()")
     op.execute("DROP FUNCTION notify_plans_changed()")
+
+
+def _make_spending() -> None:
+    op.create_table(
+        "spending",
+        *_spender("spending"),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("amount >= 0", name=op.f("ck_spending_amount")),
+        sa.UniqueConstraint(
+            "organization_id",
+            "month",
+            "api_key_id",
+            name="uq_spending_organization_id_month_api_key_id",
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+    op.create_table(
+        "spend_caps",
+        *_spender("spend_caps"),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount >= 0", name=op.f("ck_spend_caps_amount")),
+        sa.UniqueConstraint(
+            "organization_id",
+            "api_key_id",
+            name="uq_spend_caps_organization_id_api_key_id",
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+    op.create_table(
+        "spend_alerts",
+        *_spender("spend_alerts"),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("cap", sa.BigInteger(), nullable=False),
+        sa.Column("percent", sa.Integer(), nullable=False),
+        sa.Column("spent", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.UniqueConstraint(
+            "organization_id",
+            "api_key_id",
+            "month",
+            "cap",
+            "percent",
+            name="uq_spend_alerts_once",
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+    op.create_index("ix_spend_alerts_organization_id_id", "spend_alerts", ["organization_id", "id"])
+
+
+def _spender(table: str) -> list[sa.schema.SchemaItem]:
+    """Whose row it is: an organization's, and where it has one, a key's."""
+    return [
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("api_key_id", sa.Uuid(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=f"pk_{table}"),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], ondelete="CASCADE", name=f"fk_{table}_organization_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["api_key_id"], ["api_keys.id"], ondelete="CASCADE", name=f"fk_{table}_api_key_id"
+        ),
+    ]

@@ -1,0 +1,172 @@
+"""Counting what is spent in a month, refusing what goes over a cap, and setting caps.
+
+A job counts in the month in which it was created: with its quote while it is queued or runs, then with its
+cost. The rows that count are locked until the transaction ends, the organization's first, so that requests in
+parallel cannot spend the same credits twice, nor wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+from sqlalchemy import delete, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_billing.spending.tables import SpendAlert, SpendCap, Spending
+from impasto_core.clock import utc_now
+from impasto_core.ids import new_id
+
+ALERT_PERCENTS = (50, 80, 100)
+
+_COUNT = text(
+    """
+    WITH counted AS (
+        INSERT INTO spending AS counter (id, organization_id, api_key_id, month, amount)
+        VALUES (:for_all, :organization_id, NULL, :month, :amount),
+            (:for_key, :organization_id, :api_key_id, :month, :amount)
+        ON CONFLICT (organization_id, month, api_key_id)
+        DO UPDATE SET amount = counter.amount + excluded.amount
+        RETURNING counter.api_key_id, counter.amount
+    )
+    SELECT counted.api_key_id, counted.amount AS spent, spend_caps.amount AS cap
+    FROM counted JOIN spend_caps ON spend_caps.organization_id = :organization_id
+        AND spend_caps.api_key_id IS NOT DISTINCT FROM counted.api_key_id
+    """
+)
+
+
+class SpendCapReached(Exception):
+    """The job would cost more than a cap leaves. `api_key_id` is None where it is the organization's."""
+
+    def __init__(self, *, required: int, spent: int, cap: int, api_key_id: UUID | None) -> None:
+        super().__init__(f"{required} credits on top of {spent} are over the cap of {cap}")
+        self.required = required
+        self.spent = spent
+        self.cap = cap
+        self.api_key_id = api_key_id
+
+
+@dataclass(frozen=True)
+class CapRow:
+    """One counter against its cap."""
+
+    organization_id: UUID
+    api_key_id: UUID | None
+    month: date
+    cap: int
+    before: int
+    spent: int
+
+
+def month_of(moment: datetime) -> date:
+    """The first day of the calendar month, in UTC."""
+    return moment.astimezone(UTC).date().replace(day=1)
+
+
+async def count(
+    session: AsyncSession, *, organization_id: UUID, api_key_id: UUID, at: datetime, amount: int
+) -> None:
+    """Count a new job: right before its credits are held, so that others wait briefly. Raises SpendCapReached."""
+    month = month_of(at)
+    connection = await session.connection()
+    counted = await connection.execute(
+        _COUNT,
+        {
+            "for_all": new_id(),
+            "for_key": new_id(),
+            "organization_id": organization_id,
+            "api_key_id": api_key_id,
+            "month": month,
+            "amount": amount,
+        },
+    )
+    for api_key_id_, spent, cap in counted.all():
+        if spent > cap:
+            raise SpendCapReached(required=amount, spent=spent - amount, cap=cap, api_key_id=api_key_id_)
+        await _alert(session, CapRow(organization_id, api_key_id_, month, cap, spent - amount, spent))
+
+
+async def refund(
+    session: AsyncSession, *, organization_id: UUID, api_key_id: UUID | None, at: datetime, amount: int
+) -> None:
+    """Count the job created `at` for that much less."""
+    counting = (
+        select(Spending.id)
+        .where(
+            Spending.organization_id == organization_id,
+            Spending.month == month_of(at),
+            col(Spending.api_key_id).is_(None) | (col(Spending.api_key_id) == api_key_id),
+        )
+        .order_by(col(Spending.api_key_id).nulls_first())
+        .with_for_update()
+        .cte("counting")
+    )
+    await session.exec(
+        update(Spending)
+        .where(col(Spending.id) == counting.c.id)
+        .values(amount=Spending.amount - amount)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def set_cap(
+    session: AsyncSession, *, organization_id: UUID, api_key_id: UUID | None, amount: int, now: datetime
+) -> SpendCap:
+    """Cap what the organization, or one of its keys, may spend in a month; the same cap again changes it."""
+    values = {"amount": amount, "updated_at": now}
+    statement = (
+        insert(SpendCap)
+        .values(id=new_id(), organization_id=organization_id, api_key_id=api_key_id, created_at=now, **values)
+        .on_conflict_do_update(index_elements=["organization_id", "api_key_id"], set_=values)
+        .returning(SpendCap)
+        .execution_options(populate_existing=True)
+    )
+    cap: SpendCap = (await session.exec(statement)).scalar_one()
+    month = month_of(now)
+    spent = (await spent_in(session, organization_id, [api_key_id], now)).get(api_key_id, 0)
+    await _alert(session, CapRow(organization_id, api_key_id, month, amount, -1, spent))
+    return cap
+
+
+async def delete_cap(session: AsyncSession, cap_id: UUID) -> bool:
+    """Whether there was one."""
+    deleted = delete(SpendCap).where(col(SpendCap.id) == cap_id).returning(col(SpendCap.id))
+    return (await session.exec(deleted)).scalar_one_or_none() is not None
+
+
+async def spent_in(
+    session: AsyncSession, organization_id: UUID, api_key_ids: Collection[UUID | None], now: datetime
+) -> Mapping[UUID | None, int]:
+    """Spent and held in the month of `now`, by key; under None that of all keys together."""
+    found = await session.exec(
+        select(Spending.api_key_id, Spending.amount).where(
+            Spending.organization_id == organization_id,
+            Spending.month == month_of(now),
+            col(Spending.api_key_id).is_(None) | col(Spending.api_key_id).in_(filter(None, api_key_ids)),
+        )
+    )
+    return dict(found.all())
+
+
+async def _alert(session: AsyncSession, row: CapRow) -> None:
+    """Record what share of the cap has been reached just now."""
+    reached = [
+        percent for percent in ALERT_PERCENTS if row.before * 100 < row.cap * percent <= row.spent * 100
+    ]
+    if not reached:
+        return
+    shared = {
+        "organization_id": row.organization_id,
+        "api_key_id": row.api_key_id,
+        "month": row.month,
+        "cap": row.cap,
+        "spent": row.spent,
+        "created_at": utc_now(),
+    }
+    alerts = [{"id": new_id(), "percent": percent, **shared} for percent in reached]
+    await session.exec(insert(SpendAlert).values(alerts).on_conflict_do_nothing())
