@@ -27,13 +27,14 @@ ORGANIZATION = "development"
 
 
 async def prepare_database(owner_url: str, state: StateDirectory) -> dict[Role, str]:
-    """Migrates; the URLs of the two roles that the platform's processes log in as."""
+    """Migrates; the URLs of the roles that the platform's processes log in as."""
     await migrate.upgrade(owner_url)
     return await let_in(
         owner_url,
         {
             Role.API: state.secret("postgres_api_password"),
             Role.WORKER: state.secret("postgres_worker_password"),
+            Role.PAYMENTS: state.secret("postgres_payments_password"),
         },
     )
 

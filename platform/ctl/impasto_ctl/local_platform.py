@@ -24,6 +24,8 @@ class LocalPlatform:
 
     base_url: str
     api_key: str
+    metrics_urls: list[str]
+    """For Prometheus: of API, worker and sweeper."""
 
     def __init__(self, state_dir: Path, *, worker_python: Path, progress: Progress) -> None:
         self._progress = progress
@@ -78,4 +80,8 @@ class LocalPlatform:
         programs = platform_programs(
             self._servers, database_urls, api=api, pepper=pepper, worker_python=self._worker_python
         )
+        host = os.environ.get("IMPASTO_METRICS_HOST", "127.0.0.1")
+        self.metrics_urls = [
+            f"http://{host}:{program.environ['IMPASTO_METRICS_PORT']}/metrics" for program in programs
+        ]
         self._supervisor = undo.enter_context(Supervisor(programs, state, report=self._progress.done))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from impasto_core.database import Role
 from impasto_ctl.embedded import EmbeddedServers
+from impasto_ctl.state import StateDirectory
 from impasto_ctl.supervisor import Program
 
 
@@ -34,7 +35,8 @@ def platform_programs(
     """API, worker and sweeper. What the caller's environment says of anything else reaches them unchanged."""
     state = servers.state
     shared = (
-        {name: value for name, value in os.environ.items() if name != "IMPASTO_API_KEY_PEPPER"}
+        {"IMPASTO_LOG_FORMAT": "text"}  # a person reads these logs, unless they say otherwise
+        | {name: value for name, value in os.environ.items() if name != "IMPASTO_API_KEY_PEPPER"}
         | {"PYTHONUNBUFFERED": "1", "IMPASTO_REDIS_URL": servers.redis_url}
         | _storage(servers)
     )
@@ -50,6 +52,7 @@ def platform_programs(
                 "IMPASTO_API_KEY_PEPPER": pepper,
                 "IMPASTO_API_HOST": api.host,
                 "IMPASTO_API_PORT": str(api.port),
+                **_metrics(state, "api"),
             },
             ready_url=f"{api.url}/readyz",
         ),
@@ -61,12 +64,24 @@ def platform_programs(
             | {
                 "IMPASTO_WORKER_READY_FILE": str(ready_file),
                 "IMPASTO_WORKER_DATA_DIR": str(state.folder("worker")),
+                **_metrics(state, "worker"),
             },
             ready_file=ready_file,
             ready_within=300,  # On a slow disk, torch and InvokeAI take minutes the first time.
         ),
-        Program("sweeper", [sys.executable, "-m", "impasto_workers.sweeper"], as_worker),
+        Program(
+            "sweeper",
+            [sys.executable, "-m", "impasto_workers.sweeper"],
+            as_worker
+            | {"IMPASTO_PAYMENTS_DATABASE_URL": database_urls[Role.PAYMENTS]}
+            | _metrics(state, "sweeper"),
+        ),
     ]
+
+
+def _metrics(state: StateDirectory, program: str) -> dict[str, str]:
+    """Each process has a port of its own, whatever the caller's environment says: it cannot fit all three."""
+    return {"IMPASTO_METRICS_PORT": str(state.port(f"{program}-metrics"))}
 
 
 def _storage(servers: EmbeddedServers) -> dict[str, str]:

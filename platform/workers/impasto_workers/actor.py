@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 
 from impasto_core.jobs import lifecycle
@@ -15,6 +16,7 @@ from impasto_core.queue import QueueUnavailable
 from impasto_workers.attempt import Attempt, RuntimeStuck
 from impasto_workers.services import Services
 from impasto_workers.stop import Stop, StopReason
+from impasto_workers.telemetry import attempt_span
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,12 @@ class JobRunner:
             return
         self._stop = Stop()
         try:
+            began = time.time_ns()
             claimed = await self._claim(pool)
             if claimed is not None:
-                await Attempt(self._services, *claimed, self._stop).run()
+                job, model = claimed
+                with attempt_span(job, began):
+                    await Attempt(self._services, job, model, self._stop).run()
         except RuntimeStuck:
             logger.critical("the device does not answer any more")
             self._on_stuck()

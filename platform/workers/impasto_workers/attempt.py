@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from opentelemetry.trace import SpanKind
+
 from impasto_core.jobs.events import EventWriter, Finished, Started
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
 from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
 from impasto_core.models.tables import Model
 from impasto_core.queue import QueueUnavailable
 from impasto_core.storage import ObjectNotFound, StorageUnavailable
+from impasto_core.telemetry import span
 from impasto_workers.endings import Ending, canceled, failed, returned, settle, succeeded
 from impasto_workers.event_feed import EventFeed
 from impasto_workers.model_files import ModelUnavailable
@@ -22,6 +25,7 @@ from impasto_workers.pictures import Picture, make_pictures
 from impasto_workers.runtime import Event, NodeError, RunResult
 from impasto_workers.services import Services
 from impasto_workers.stop import Stop, Stopped, StopReason
+from impasto_workers.telemetry import NodeSpans, count_attempt, stage, tracer
 from impasto_workers.watch import watch
 
 logger = logging.getLogger(__name__)
@@ -56,7 +60,6 @@ class Attempt:
         self._model = model
         self._stop = stop
         self._lease = Lease(job.id, job.attempt)
-        self._name = f"job {job.id}, attempt {job.attempt}"
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
         self._narrator = Narrator(job.graph)
         self._uploaded: list[str] = []
@@ -74,10 +77,12 @@ class Attempt:
         self._feed.put(Started(job_id=self._job.id, attempt=self._job.attempt))
         try:
             ending = await self._work()
-            job = await settle(self._services.database, self._lease, ending)
+            with stage("settle"):
+                job = await settle(self._services.database, self._lease, ending)
+            count_attempt(job, ending.outcome)
             await self._settled(job, ending.outcome)
         except LeaseLost:
-            logger.warning("%s: lost its lease, its results are dropped", self._name)
+            logger.warning("the attempt lost its lease, its results are dropped")
             await self._delete_uploads()
         finally:
             watching.cancel()
@@ -94,25 +99,30 @@ class Attempt:
         except JobFailed as failure:
             return failed(failure.error)
         except ModelUnavailable as error:
-            logger.error("%s: its model cannot be used: %s", self._name, error)
+            logger.error("the model cannot be used: %s", error)
             message = f"The model {self._model.slug} could not be loaded."
             return failed(JobError(code="model-unavailable", message=message, retryable=True))
         except StorageUnavailable as error:
             return self._without_storage(error)
         except Exception:  # ours to repair; the job must come to an end all the same
-            logger.exception("%s: broke", self._name)
+            logger.exception("the attempt broke")
             message = "The job failed because of an error on our side."
             return failed(JobError(code="internal", message=message, retryable=True))
 
     async def _make_pictures(self) -> list[Picture]:
-        await self._stop.race(self._services.models.ensure(self._model))
-        given = await self._stop.race(self._given_images())
-        result = await self._paint(given)
-        if result.error is not None:
-            raise JobFailed(self._node_failed(result.error))
-        pictures = await asyncio.to_thread(make_pictures, self._job, result.images)
-        # Uploads under way are waited for, so that what they wrote can be deleted.
-        await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
+        with stage("model"):
+            await self._stop.race(self._services.models.ensure(self._model))
+        with stage("inputs"):
+            given = await self._stop.race(self._given_images())
+        with stage("graph"):
+            result = await self._paint(given)
+            if result.error is not None:
+                raise JobFailed(self._node_failed(result.error))
+        with stage("encode"):
+            pictures = await asyncio.to_thread(make_pictures, self._job, result.images)
+        with stage("upload"):
+            # Uploads under way are waited for, so that what they wrote can be deleted.
+            await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
         return pictures
 
     async def _given_images(self) -> dict[str, bytes]:
@@ -127,8 +137,10 @@ class Attempt:
 
     async def _paint(self, given: dict[str, bytes]) -> RunResult:
         loop = asyncio.get_running_loop()
+        spans = NodeSpans()
 
         def on_event(event: Event) -> None:  # called in the device's thread
+            spans.tell(event)
             loop.call_soon_threadsafe(self._tell, event)
 
         run = self._services.gpu.run(
@@ -141,8 +153,11 @@ class Attempt:
         limit = self._services.settings.job_time_limit_seconds
         alarm = loop.call_later(limit, self._stop.pull, StopReason.TIME_LIMIT)
         try:
-            return await self._stop.race(run, patience=patience_with_runtime)
+            result = await self._stop.race(run, patience=patience_with_runtime)
+            spans.close(result.error)
+            return result
         finally:
+            spans.close()
             alarm.cancel()
             self._left_run_behind = self._services.gpu.is_busy
 
@@ -160,7 +175,9 @@ class Attempt:
 
     async def _put(self, key: str, data: bytes, content_type: str) -> None:
         self._uploaded.append(key)
-        await self._patiently(lambda: self._services.store.put(key, data, content_type))
+        attributes: dict[str, str | int] = {"aws.s3.key": key, "http.request.body.size": len(data)}
+        with span(tracer, "S3 PutObject", kind=SpanKind.CLIENT, attributes=attributes):
+            await self._patiently(lambda: self._services.store.put(key, data, content_type))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """A picture is worth waiting a while for the object store. Raises StorageUnavailable, Stopped."""
@@ -168,12 +185,12 @@ class Attempt:
             try:
                 return await call()
             except StorageUnavailable as error:
-                logger.warning("%s: trying again in %g s: %s", self._name, pause, error)
+                logger.warning("trying again in %g s: %s", pause, error)
                 await self._stop.sleep(pause)
         return await call()
 
     def _stopped(self, reason: StopReason) -> Ending:
-        logger.info("%s: stopped, %s", self._name, reason.value)
+        logger.info("the attempt was stopped: %s", reason.value)
         match reason:
             case StopReason.CANCELED:
                 return canceled()
@@ -188,7 +205,7 @@ class Attempt:
 
     def _node_failed(self, error: NodeError) -> JobError:
         """What the owner may know: the kind of error, since its text may hold our paths."""
-        logger.warning("%s: failed\n%s", self._name, error.traceback)
+        logger.warning("the graph failed\n%s", error.traceback)
         place = f"The node {error.node} ({error.node_type})" if error.node else "The graph"
         code, message = "node-failed", f"{place} failed: {error.type}."
         if error.out_of_memory:
@@ -206,14 +223,14 @@ class Attempt:
 
         Letting the lease run out instead would count the worker as lost, and fail the job at the third time.
         """
-        logger.error("%s: the object store is away: %s", self._name, error)
+        logger.error("the object store is away: %s", error)
         if self._job.attempt >= STORAGE_ATTEMPTS:
             message = "The images could not be read or stored."
             return failed(JobError(code="storage-unavailable", message=message, retryable=True))
         return returned(delay=timedelta(seconds=min(60, 2**self._job.attempt)))
 
     async def _settled(self, job: Job, outcome: AttemptOutcome) -> None:
-        logger.info("%s: %s", self._name, outcome.value)
+        logger.info("the attempt ended: %s", outcome.value)
         if JobStatus(job.status).is_final:
             self._feed.put(Finished())
         if outcome is not AttemptOutcome.SUCCEEDED:
@@ -226,13 +243,13 @@ class Attempt:
         try:
             await self._services.store.delete(self._uploaded)
         except StorageUnavailable as error:
-            logger.warning("%s: could not delete %s: %s", self._name, ", ".join(self._uploaded), error)
+            logger.warning("could not delete %s: %s", ", ".join(self._uploaded), error)
 
     async def _wake_another_worker(self) -> None:
         try:
             await self._services.wake_ups.send(self._job.pool)
         except QueueUnavailable:
-            logger.warning("%s: no worker was woken, the sweeper will", self._name)
+            logger.warning("no worker was woken, the sweeper will")
 
 
 def patience_with_runtime(reason: StopReason) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -18,7 +20,8 @@ class GpuThread:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls the function there. Cancelling this call does not stop the function: it keeps the thread."""
-        future = self._executor.submit(function, *args, **kwargs)
+        context = copy_context()  # what is logged there belongs to the same job
+        future = self._executor.submit(partial(context.run, function, *args, **kwargs))
         self._latest = future
         return await asyncio.wrap_future(future)
 

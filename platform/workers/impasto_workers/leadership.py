@@ -42,6 +42,11 @@ class Leadership:
             self.give_up()
         return self._leads
 
+    @property
+    def leads(self) -> bool:
+        """Whether we did when we last asked."""
+        return self._leads
+
     def give_up(self) -> None:
         if self._connection is not None:
             self._connection.terminate()

@@ -18,10 +18,11 @@ from redis.exceptions import RedisError
 
 from impasto_core.queue import ACTOR, WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
+from impasto_core.telemetry import configure_logging, telemetry
 from impasto_workers.actor import JobRunner
-from impasto_workers.logs import configure_logging
 from impasto_workers.runtime import open_runtime
 from impasto_workers.services import GraphRuntime, open_services
+from impasto_workers.telemetry import measure_runtime
 from impasto_workers.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ SETTLE_SECONDS = 15
 
 def main() -> None:
     settings = get_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     if settings.worker_ready_file is not None:
         settings.worker_ready_file.unlink(missing_ok=True)  # left by one that was killed
     process = WorkerProcess(settings)
@@ -47,7 +48,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: thread.loop.call_soon_threadsafe(process.close))
     try:
-        code = thread.run_coroutine(process.run())
+        with telemetry(settings, "impasto-worker"):
+            code = thread.run_coroutine(process.run())
     except Exception:
         logger.exception("the worker ends")
         code = 1
@@ -73,6 +75,7 @@ class WorkerProcess:
         settings = self._settings
         broker = make_broker(settings)
         async with open_services(settings, WakeUps(broker), self._open_runtime) as services:
+            measure_runtime(services.runtime)
             await warm_up(services)
             self._runner = JobRunner(services, on_stuck=self._give_up)
             consumer = take_messages(broker, self._runner, settings.worker_pool)

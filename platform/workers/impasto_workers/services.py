@@ -17,7 +17,7 @@ from impasto_core.storage import ObjectStore
 from impasto_workers.gpu_thread import GpuThread
 from impasto_workers.model_files import ModelFiles
 from impasto_workers.models import Models, Registrar
-from impasto_workers.runtime import Event, RunResult
+from impasto_workers.runtime import Event, RunResult, RuntimeUsage
 
 
 class GraphRuntime(Registrar, Protocol):
@@ -31,6 +31,8 @@ class GraphRuntime(Registrar, Protocol):
         on_event: Callable[[Event], None] = ...,
         cancel: threading.Event | None = None,
     ) -> RunResult: ...
+
+    def usage(self) -> RuntimeUsage: ...
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,20 @@ from sqlmodel import col, select
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
+from impasto_core.ids import format_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.events import announce_end
-from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
 from impasto_core.storage import ObjectStore
+from impasto_core.telemetry import configure_logging, log_context, telemetry
 from impasto_core.uploads.tables import Upload
 from impasto_workers.leadership import Leadership
-from impasto_workers.logs import configure_logging
 from impasto_workers.outages import OUTAGES
+from impasto_workers.queue_metrics import QueueMetrics
+from impasto_workers.telemetry import count_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,9 @@ class Sweeper:
         async with self._database.session() as session:
             jobs = await lifecycle.return_expired_leases(session)
         for job in jobs:
-            logger.warning("job %s lost the worker of attempt %s: %s", job.id, job.attempt, job.status)
+            with log_context(job_id=format_id("job", job.id), attempt=job.attempt):
+                logger.warning("the worker was lost, the job is %s", job.status)
+            count_attempt(job, AttemptOutcome.LOST)
         for job in jobs:
             if JobStatus(job.status).is_final:
                 await announce_end(self._redis, job.id, job.attempt)
@@ -145,6 +150,7 @@ async def sweep_forever(settings: Settings) -> None:
     redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=5)
     sweeper = Sweeper(database, redis, ObjectStore(settings), WakeUps(make_broker(settings)))
     leadership = Leadership(database)
+    QueueMetrics(database, leads=lambda: leadership.leads)
     try:
         while True:
             if await leadership.held():
@@ -167,8 +173,9 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     settings = get_settings()
-    configure_logging(settings.log_level)
-    asyncio.run(run(settings))
+    configure_logging(settings)
+    with telemetry(settings, "impasto-sweeper"):
+        asyncio.run(run(settings))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ Impasto is up.
     API key    {key}
     Docs       {url}/docs
     Logs       {logs}
+    Metrics    {metrics}
 
 A picture with curl:
 
@@ -103,6 +104,7 @@ def up(
                         # The SDK is often beside us, and seldom where a plain `python` looks.
                         python=sys.executable if find_spec("impasto") else "python",
                         logs=state / "logs",
+                        metrics=" ".join(platform.metrics_urls),
                         state=state,
                     )
                 )

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from impasto_workers.runtime.environment import pin_environment
 from impasto_workers.runtime.events import Event, ImageReady, NodeCompleted, NodeStarted, Step
-from impasto_workers.runtime.results import ModelIdentity, NodeError, RunResult, UnidentifiedModelError
+from impasto_workers.runtime.results import (
+    ModelIdentity,
+    NodeError,
+    RunResult,
+    RuntimeUsage,
+    UnidentifiedModelError,
+)
 
 if TYPE_CHECKING:
     from impasto_workers.runtime.runtime import Runtime
@@ -26,6 +32,7 @@ __all__ = [
     "NodeError",
     "NodeStarted",
     "RunResult",
+    "RuntimeUsage",
     "Step",
     "UnidentifiedModelError",
     "open_runtime",

@@ -129,8 +129,16 @@ class Job:
             type=type(error).__name__,
             message=str(error),
             out_of_memory=is_out_of_memory(error),
-            traceback="".join(traceback.format_exception(error)),
+            traceback=places(error),
         )
+
+
+def places(error: BaseException | None) -> str:
+    """The traceback without the errors' own words: they may quote the prompt, and this is logged."""
+    if error is None:
+        return ""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"{places(error.__cause__)}{type(error).__name__}\nTraceback (most recent call last):\n{frames}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

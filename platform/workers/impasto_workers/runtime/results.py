@@ -10,8 +10,8 @@ from impasto_workers.runtime.events import ImageReady
 class NodeError:
     """Why a graph failed.
 
-    Outsiders may see the node and the kind of error. `message` and `traceback` are for our logs: other
-    libraries wrote them, and they can name our paths. Without a node, the graph was refused as a whole.
+    Outsiders may see the node and the kind of error. `traceback`, for our logs, says where and not why: the
+    `message`, which other libraries wrote, can quote the prompt. Without a node, the graph was refused whole.
     """
 
     node: str | None
@@ -43,6 +43,15 @@ class ModelIdentity:
     type: str
     format: str
     variant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeUsage:
+    """What the runtime has done and holds. Memory is that of the whole GPU, and None where there is none."""
+
+    model_loads: int
+    device_used_bytes: int | None
+    device_total_bytes: int | None
 
 
 class UnidentifiedModelError(ValueError):

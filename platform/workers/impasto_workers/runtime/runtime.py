@@ -16,7 +16,7 @@ from impasto_workers.runtime.events import Event
 from impasto_workers.runtime.job import Job
 from impasto_workers.runtime.model_records import identity_of, read_model_config
 from impasto_workers.runtime.progress import Progress
-from impasto_workers.runtime.results import ModelIdentity, RunResult
+from impasto_workers.runtime.results import ModelIdentity, RunResult, RuntimeUsage
 from impasto_workers.runtime.services import Services
 
 
@@ -64,6 +64,14 @@ class Runtime:
         """Let the key stand for nothing, and give back the memory of loaded models. None may be running."""
         self._services.model_records.remove(key)
         self._services.forget_loaded_models()
+
+    def usage(self) -> RuntimeUsage:
+        """Cheap, and callable from any thread, also while a graph runs."""
+        loads = self._services.model_loads
+        if self._device.type != "cuda":
+            return RuntimeUsage(loads, None, None)
+        free, total = torch.cuda.mem_get_info(self._device)
+        return RuntimeUsage(loads, total - free, total)
 
     def run(
         self,

@@ -10,6 +10,7 @@ from invokeai.app.services.config.config_default import get_config
 from invokeai.app.services.events.events_base import EventServiceBase
 from invokeai.app.services.invocation_services import InvocationServices
 from invokeai.app.services.model_manager.model_manager_default import ModelManagerService
+from invokeai.backend.model_manager.load.model_cache.cache_stats import CacheStats
 from invokeai.backend.util.logging import InvokeAILogger
 
 from impasto_workers.runtime.model_records import ModelRecords
@@ -51,6 +52,7 @@ class Services:
         self._models = ModelManagerService(
             store=built.store, install=Unavailable("model_install"), load=built.load
         )
+        self._cache_stats = self._models.load.ram_cache.stats = CacheStats()
 
     def for_job(self, images: JobImages) -> InvocationServices:
         """The services of one job: `images` and new, empty stores are its own, the rest is shared."""
@@ -64,6 +66,12 @@ class Services:
             conditioning=JobObjects(),
         )
         return InvocationServices(**slots)
+
+    @property
+    def model_loads(self) -> int:
+        """How often a model or a part of one was read, because it was not in memory."""
+        misses: int = self._cache_stats.misses
+        return misses
 
     def forget_loaded_models(self) -> None:
         """Give back the memory of every model that no node is using, on the device and off it."""
