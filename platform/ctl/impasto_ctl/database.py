@@ -13,9 +13,9 @@ from impasto_ctl.errors import ControlError
 
 
 @asynccontextmanager
-async def owner_session(owner_url: str) -> AsyncIterator[AsyncSession]:
+async def owner_session(owner_url: str, *, statement_seconds: float = 30) -> AsyncIterator[AsyncSession]:
     """A transaction of the owner, who sees every organization."""
-    database = Database(owner_url, pool_size=1)
+    database = Database(owner_url, pool_size=1, statement_seconds=statement_seconds)
     try:
         async with database.session() as session:
             yield session
