@@ -10,7 +10,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
+from sqlmodel import SQLModel
 
+from impasto_billing.payments.tables import (
+    AutoTopUp,
+    BillingCustomer,
+    Purchase,
+    SubscriptionRow,
+    TopUp,
+    UsageReport,
+)
 from impasto_billing.tables import metadata
 from impasto_core.clock import utc_now
 from impasto_core.database import Database, Role
@@ -22,6 +31,7 @@ from impasto_core.database.tables import (
     Upload,
     User,
 )
+from impasto_core.ids import new_id
 from impasto_core.models.tables import Model
 from tests.support.job_desk import Jobs
 from tests.support.tenants import Tenant
@@ -30,7 +40,7 @@ TENANT_TABLES = [
     "organizations",
     *(table.name for table in metadata.sorted_tables if "organization_id" in table.columns),
 ]
-SHARED_TABLES = {"models", "users", "alembic_version"}
+SHARED_TABLES = {"provider_events", "models", "users", "alembic_version"}
 
 
 @pytest.fixture
@@ -73,9 +83,41 @@ async def full(owner_database: Database, model: Model, tenant: Tenant, stranger:
             job_id=job.id, number=1, organization_id=organization_id, worker="w", started_at=utc_now()
         )
         async with owner_database.session() as session:
-            session.add_all([person, image, upload, record, attempt])
+            session.add_all([person, image, upload, record, attempt, *_payments(organization_id)])
             await session.flush()
             session.add(Membership(organization_id=organization_id, user_id=person.id))
+
+
+def _payments(organization_id: UUID) -> list[SQLModel]:
+    now, provider = utc_now(), "stripe"
+    return [
+        BillingCustomer(
+            organization_id=organization_id, provider=provider, customer_id=f"cus_{organization_id}"
+        ),
+        SubscriptionRow(
+            organization_id=organization_id,
+            provider=provider,
+            subscription_id=f"sub_{organization_id}",
+            status="active",
+            plan="pro",
+            effective_plan="pro",
+            period_start=now,
+            period_end=now,
+            cancel_at_period_end=False,
+        ),
+        Purchase(
+            organization_id=organization_id,
+            provider=provider,
+            payment_id=f"pi_{organization_id}",
+            pack="small",
+            amount=1,
+            currency="usd",
+            credits=1,
+        ),
+        AutoTopUp(organization_id=organization_id, enabled=True, threshold=1, pack="small"),
+        TopUp(organization_id=organization_id, pack="small"),
+        UsageReport(job_id=new_id(), organization_id=organization_id, credits=1),
+    ]
 
 
 async def rows(database: Database, sql: str, *, organization_id: UUID | None = None, **values: object) -> int:

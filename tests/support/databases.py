@@ -21,6 +21,7 @@ class DatabaseUrls:
     owner: str
     api: str
     worker: str
+    payments: str
 
 
 class Template:
@@ -34,7 +35,7 @@ class Template:
         await self._execute(f'CREATE DATABASE "{self._name}"')
         await migrate.upgrade(_text(self._url.set(database=self._name)))
         await _sync_plans(_text(self._url.set(database=self._name)))
-        for role in (Role.API, Role.WORKER):
+        for role in (Role.API, Role.WORKER, Role.PAYMENTS):
             await self._execute(f"ALTER ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
 
     async def copy(self, name: str) -> DatabaseUrls:
@@ -45,6 +46,7 @@ class Template:
             owner=_text(url),
             api=_text(url.set(username=Role.API, password=PASSWORD)),
             worker=_text(url.set(username=Role.WORKER, password=PASSWORD)),
+            payments=_text(url.set(username=Role.PAYMENTS, password=PASSWORD)),
         )
 
     async def drop(self, name: str | None = None) -> None:

@@ -49,6 +49,24 @@ class Settings(BaseSettings):
     download_url_seconds: int = Field(default=3600, ge=1, le=7 * 86400)
     upload_url_seconds: int = Field(default=900, ge=1, le=86400)
 
+    payments_database_url: SecretStr | None = Field(
+        default=None, description="The sweeper's second URL, of the role that handles payments."
+    )
+    stripe_secret_key: SecretStr | None = None
+    stripe_webhook_secret: SecretStr | None = Field(default=None, description="whsec_... of our endpoint.")
+    stripe_api_base: str = "https://api.stripe.com"
+    lemon_squeezy_api_key: SecretStr | None = None
+    lemon_squeezy_webhook_secret: SecretStr | None = None
+    lemon_squeezy_store_id: str | None = None
+    lemon_squeezy_variants: dict[str, str] = Field(
+        default={},
+        description='What is sold and the id of its variant, as JSON: {"pro": "123", "small": "456"}.',
+    )
+    lemon_squeezy_api_base: str = "https://api.lemonsqueezy.com"
+    payment_return_hosts: list[str] = Field(
+        default=[], description="Hosts to which a checkout may lead back, as JSON."
+    )
+
     api_key_pepper: SecretStr = Field(
         default=SecretStr(DEVELOPMENT_PEPPER), description="Key of the HMAC under which API keys are stored."
     )
@@ -69,6 +87,9 @@ class Settings(BaseSettings):
         default="", description="Addresses and networks, comma-separated, whose X-Forwarded-For is believed."
     )
 
+    top_up_url: str = Field(
+        default="https://impasto.dev/billing", description="Where people get more credits: problems name it."
+    )
     default_model: str = Field(default="impasto-shapes", description="Slug used where a request names none.")
 
     worker_pool: str = "default"
@@ -90,6 +111,22 @@ class Settings(BaseSettings):
         for proxy in filter(None, proxies.split(",")):
             ip_network(proxy.strip())
         return proxies
+
+    @model_validator(mode="after")
+    def _payments_are_whole(self) -> Self:
+        if self.stripe_secret_key and not self.stripe_webhook_secret:
+            raise ValueError("IMPASTO_STRIPE_SECRET_KEY needs IMPASTO_STRIPE_WEBHOOK_SECRET")
+        if self.lemon_squeezy_api_key and not (
+            self.lemon_squeezy_webhook_secret and self.lemon_squeezy_store_id
+        ):
+            raise ValueError(
+                "IMPASTO_LEMON_SQUEEZY_API_KEY needs IMPASTO_LEMON_SQUEEZY_WEBHOOK_SECRET and"
+                " IMPASTO_LEMON_SQUEEZY_STORE_ID"
+            )
+        for base in (self.stripe_api_base, self.lemon_squeezy_api_base):
+            if self.environment == "production" and not base.startswith("https://"):
+                raise ValueError("payment providers are reached over https in production")
+        return self
 
     @model_validator(mode="after")
     def _production_has_its_own_secrets(self) -> Self:

@@ -15,8 +15,12 @@ class Scope(StrEnum):
     MODELS_READ = "models:read"
     API_KEYS_READ = "api_keys:read"
     API_KEYS_WRITE = "api_keys:write"
+    BILLING_READ = "billing:read"
+    BILLING_WRITE = "billing:write"
 
 
 ALL_SCOPES = tuple(Scope)
-DEFAULT_SCOPES = tuple(scope for scope in Scope if not scope.startswith("api_keys:"))
-"""What a key gets where its maker says nothing: all but the power over keys."""
+DEFAULT_SCOPES = tuple(
+    scope for scope in Scope if not scope.startswith("api_keys:") and scope != Scope.BILLING_WRITE
+)
+"""What a key gets where its maker says nothing: all but the power over keys and money."""

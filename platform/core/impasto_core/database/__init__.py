@@ -1,6 +1,6 @@
 """PostgreSQL: the engine, the columns all tables share, and the migrations."""
 
-from impasto_core.database.engine import DATABASE_ERRORS, Database
+from impasto_core.database.engine import DATABASE_ERRORS, Database, act_for
 from impasto_core.database.roles import Role
 
-__all__ = ["DATABASE_ERRORS", "Database", "Role"]
+__all__ = ["DATABASE_ERRORS", "Database", "Role", "act_for"]

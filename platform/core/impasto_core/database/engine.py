@@ -67,9 +67,14 @@ class Database:
     async def tenant(self, organization_id: UUID) -> AsyncIterator[AsyncSession]:
         """A transaction of one organization: the row-level security policies read the setting made here."""
         async with self.session() as session:
-            connection = await session.connection()
-            await connection.execute(_SET_ORGANIZATION, {"organization_id": str(organization_id)})
+            await act_for(session, organization_id)
             yield session
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+async def act_for(session: AsyncSession, organization_id: UUID) -> None:
+    """From here on the transaction is the organization's. For who learns only in it whose it is."""
+    connection = await session.connection()
+    await connection.execute(_SET_ORGANIZATION, {"organization_id": str(organization_id)})

@@ -1,0 +1,1 @@
+"""Other people's services as real HTTP servers of our own."""
