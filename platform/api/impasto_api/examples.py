@@ -153,6 +153,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     )
 }
 
+QUOTA_EXCEEDED = {
+    "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+    "title": "Too many requests",
+    "status": 429,
+    "detail": "Your plan makes 10 jobs an hour. See GET /v1/plans for more.",
+    "instance": "/v1/jobs",
+    "code": "quota-exceeded",
+    "request_id": "req_01m80wk0pkf10b5d1ew1jfxrbg",
+    "errors": [],
+    "violated-policies": ["job-creations"],
+}
+
 EVENTS = """\
 id: 0-1
 event: queued

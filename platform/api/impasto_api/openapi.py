@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from impasto_api.examples import EXAMPLES
+from impasto_api.examples import EXAMPLES, QUOTA_EXCEEDED
 from impasto_api.jobs.schemas import JobEvent
 from impasto_api.problems import MEDIA_TYPE, ProblemDetails
+from impasto_api.rate_limits.middleware import UNLIMITED
 
 DESCRIPTION = """\
 Impasto paints pictures from prompts. Create a job, follow its events, download its images.
@@ -26,6 +27,7 @@ TAGS = [
     {"name": "uploads", "description": "Pictures to start from."},
     {"name": "models", "description": "What jobs can run on."},
     {"name": "pipelines", "description": "The ways to make pictures."},
+    {"name": "billing", "description": "Plans, credits and what is spent of them."},
     {"name": "api keys", "description": "Who may call the API."},
     {"name": "health", "description": "For load balancers and people. No key needed."},
 ]
@@ -39,7 +41,7 @@ _PROBLEMS = {
     "413": "The body is too large",
     "415": "The body must be JSON",
     "422": "The request is not valid: `errors` names the fields",
-    "429": "Too many streams are open",
+    "429": "Too many requests or open streams: `violated-policies` names the limits",
     "500": "Something went wrong on our side",
     "503": "A part of the service is away: try again in a moment",
 }
@@ -47,6 +49,23 @@ _PROBLEMS = {
 
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {"description": "Quote it if you ask about it.", "schema": {"type": "string"}}
+_HEADERS = {
+    "RateLimitPolicy": {
+        "description": "The limits that the request met: each one's amount `q` in a window of `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"key";q=60;w=60, "organization";q=120;w=60, "job-creations";q=10;w=3600',
+    },
+    "RateLimit": {
+        "description": "What remains of each, `r`, and the seconds `t` until there is more.",
+        "schema": {"type": "string"},
+        "example": '"key";r=59;t=60, "organization";r=119;t=60, "job-creations";r=9;t=3600',
+    },
+    "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}, "example": 42},
+}
+_RATE_LIMITS = {
+    "RateLimit-Policy": {"$ref": "#/components/headers/RateLimitPolicy"},
+    "RateLimit": {"$ref": "#/components/headers/RateLimit"},
+}
 
 
 def as_text(app: FastAPI) -> str:
@@ -76,10 +95,14 @@ def document(app: FastAPI) -> dict[str, Any]:
         }.items():
             components["schemas"] = added.pop("$defs") | components["schemas"] | {name: added}
         components["responses"] = {f"Problem{status}": _problem(text) for status, text in _PROBLEMS.items()}
+        components["responses"]["Problem429"] = _quota_exceeded()
+        components["headers"] = _HEADERS
         for path, methods in schema["paths"].items():
             for method, operation in methods.items():
                 for response in operation["responses"].values():
                     response.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
+                    if path not in UNLIMITED:
+                        response["headers"] |= _RATE_LIMITS
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
         schema = _with_public_names(schema)
@@ -105,6 +128,23 @@ def _problem(description: str) -> dict[str, Any]:
     }
 
 
+def _quota_exceeded() -> dict[str, Any]:
+    """429 has a member of its own, and tells when to come back."""
+    problem = _problem(_PROBLEMS["429"])
+    problem["headers"] |= _RATE_LIMITS | {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+    violated = {"type": "array", "items": {"type": "string"}, "examples": [["job-creations"]]}
+    problem["content"][MEDIA_TYPE] = {
+        "schema": {
+            "allOf": [
+                {"$ref": "#/components/schemas/ProblemDetails"},
+                {"type": "object", "properties": {"violated-policies": violated}},
+            ]
+        },
+        "examples": {"no more jobs this hour": {"value": QUOTA_EXCEEDED}},
+    }
+    return problem
+
+
 def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     operation["responses"].pop("422", None)
     statuses = ["500", "503"]
@@ -118,6 +158,6 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
         statuses += ["422"]
     if operation["operationId"] in {"jobs.create", "jobs.cancel", "api_keys.roll"}:
         statuses += ["409"]
-    if operation["operationId"] == "jobs.events":
+    if path not in UNLIMITED:
         statuses += ["429"]
     return sorted(statuses)

@@ -19,10 +19,10 @@ from impasto_core.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 0.25
+_TIMEOUT_SECONDS = 1.0
 """A request waits no longer for its limits: those of the process are good enough."""
 
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
 """While Redis is away, one request each so often finds out whether it is back."""
 
 
@@ -73,7 +73,7 @@ class RateLimiter:
             self._away = True
             self._try_again_at = time.monotonic() + _RETRY_SECONDS
             self._fallback.add(1)
-            logger.warning("Redis is away: this process keeps the rate limits by itself: %r", error)
+            logger.warning("Redis is away: this process keeps the rate limits by itself: %s", error)
 
     def _is_here(self) -> None:
         if self._away:

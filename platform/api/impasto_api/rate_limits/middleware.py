@@ -24,7 +24,7 @@ from impasto_api.rate_limits.windows import Quota
 if TYPE_CHECKING:
     from impasto_api.services import Services
 
-_UNLIMITED = {"/livez", "/readyz"}
+UNLIMITED = {"/livez", "/readyz"}
 """What the platform itself asks for, all the time."""
 
 
@@ -54,6 +54,7 @@ class RequestLimits:
         """Count a request of this key, once. Raises QuotaExceeded."""
         if self.principal is None:
             self.principal = principal
+            self._quotas.clear()  # whose address it is no longer matters
             await self._take(*map(Charge, policies.requests(principal)))
 
     async def count_failed_authentication(self) -> None:
@@ -102,7 +103,7 @@ class RateLimits:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _UNLIMITED:
+        if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
