@@ -1,6 +1,6 @@
 """The life of a job, one function a transition.
 
-    queued -> running          claim: the next job of a pool, with a lease
+    queued -> running          claim: the next job of a pool (see `fair_queue`), with a lease
     running -> running         renew: the worker is alive
     running -> succeeded       succeed
     running -> failed          fail
@@ -21,12 +21,14 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import func, update
+from sqlalchemy import func, true, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.images.tables import Image
-from impasto_core.jobs.tables import AttemptOutcome, Job, JobAttempt, JobStatus
+from impasto_core.jobs import fair_queue
+from impasto_core.jobs.fair_queue import Turn
+from impasto_core.jobs.tables import AttemptOutcome, Job, JobAttempt, JobStatus, QueueShare
 
 MAX_LOST_ATTEMPTS = 3
 """A job that loses this many workers is held to be what kills them."""
@@ -70,18 +72,30 @@ class Lease:
 
 
 async def claim(session: AsyncSession, *, pool: str, worker: str, lease_seconds: float) -> Job | None:
-    """Take the next job of the pool, or None. The caller's lease is `Lease(job.id, job.attempt)`."""
-    next_job = (
-        select(Job.id)
-        .where(Job.pool == pool, Job.status == JobStatus.QUEUED, col(Job.available_at) <= func.now())
-        .order_by(col(Job.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+    """Take the next job of the pool, or None. The caller's lease is `Lease(job.id, job.attempt)`.
+
+    Jobs that others are claiming at this moment are passed over, not waited for.
+    """
+    passed: list[UUID] = []
+    while turn := await fair_queue.next_turn(session, pool, passing=passed):
+        job = await _take(session, pool, turn, worker=worker, lease_seconds=lease_seconds)
+        if job is not None:
+            return job
+        passed.append(turn.organization_id)
+    return None
+
+
+async def _take(
+    session: AsyncSession, pool: str, turn: Turn, *, worker: str, lease_seconds: float
+) -> Job | None:
+    conditions = [col(Job.id) == fair_queue.next_job(pool, turn.organization_id, lock=True)]
+    if turn.is_limited:
+        # One claim after the other, and each looks again: together they must not exceed the limit.
+        await fair_queue.lock_places(session, turn.organization_id)
+        conditions.append(fair_queue.has_place(turn.organization_id))
     job = await _update_one(
         session,
-        col(Job.id) == next_job,
+        *conditions,
         status=JobStatus.RUNNING,
         attempt=col(Job.attempt) + 1,
         worker=worker,
@@ -205,13 +219,20 @@ async def outcome_of(session: AsyncSession, lease: Lease) -> AttemptOutcome | No
 
 async def count_unclaimed(session: AsyncSession, pool: str, *, after: timedelta, limit: int) -> int:
     """How many jobs, `limit` at most, could have been claimed for longer than `after`."""
-    unclaimed = (
-        select(Job.id)
-        .where(Job.pool == pool, Job.status == JobStatus.QUEUED, col(Job.available_at) < func.now() - after)
-        .limit(limit)
+    share = (
+        select(QueueShare.organization_id, fair_queue.places_left(QueueShare.organization_id).label("places"))
+        .where(QueueShare.pool == pool, QueueShare.backlogged)
         .subquery()
     )
-    return (await session.exec(select(func.count()).select_from(unclaimed))).one()
+    unclaimed = (
+        select(Job.id)
+        .where(Job.pool == pool, Job.organization_id == share.c.organization_id)
+        .where(Job.status == JobStatus.QUEUED, col(Job.available_at) < func.now() - after)
+        .limit(func.least(limit, share.c.places))
+        .lateral()
+    )
+    some = select(unclaimed.c.id).select_from(share).join(unclaimed, true()).limit(limit).subquery()
+    return (await session.exec(select(func.count()).select_from(some))).one()
 
 
 async def _count_lost(session: AsyncSession, job_id: UUID) -> int:
