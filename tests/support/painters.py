@@ -9,6 +9,7 @@ from PIL import Image as Picture
 from redis.asyncio import Redis
 from sqlalchemy import delete
 
+from impasto_billing.settlement import settle
 from impasto_core.database import Database
 from impasto_core.ids import new_id
 from impasto_core.images.tables import Image
@@ -60,17 +61,17 @@ class Painter:
                 ImageMade(index=image.index, node=image.node, width=image.width, height=image.height)
             )
         async with self.database.session() as session:
-            await lifecycle.succeed(session, lease_of(job), images)
+            await settle(session, await lifecycle.succeed(session, lease_of(job), images))
         await self._writer(job).write(Finished())
 
     async def fail(self, job: Job, error: JobError) -> None:
         async with self.database.session() as session:
-            await lifecycle.fail(session, lease_of(job), error)
+            await settle(session, await lifecycle.fail(session, lease_of(job), error))
         await self._writer(job).write(Finished())
 
     async def finish_cancel(self, job: Job) -> None:
         async with self.database.session() as session:
-            await lifecycle.finish_cancel(session, lease_of(job))
+            await settle(session, await lifecycle.finish_cancel(session, lease_of(job)))
         await self._writer(job).write(Finished())
 
     async def paint_next(self, steps: int = 3) -> Job:

@@ -16,6 +16,8 @@ from impasto_api.images.endpoints import router as images
 from impasto_api.jobs.endpoints import router as jobs
 from impasto_api.models.endpoints import router as models
 from impasto_api.pipelines.endpoints import router as pipelines
+from impasto_api.plans.endpoints import router as plans
+from impasto_api.quotes.endpoints import router as quotes
 from impasto_api.rate_limits.middleware import RateLimits
 from impasto_api.requests import RequestTelemetry
 from impasto_api.services import open_services
@@ -42,7 +44,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (jobs, images, uploads, models, pipelines, api_keys, health.router):
+    for router in (jobs, quotes, images, uploads, models, pipelines, plans, api_keys, health.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(RateLimits)

@@ -90,6 +90,41 @@ class Unauthenticated(Problem):
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+class NotEnoughCredits(Problem):
+    status, code, title = 402, "not-enough-credits", "The balance does not cover the job"
+
+    def __init__(self, *, required: int, available: int, top_up_url: str) -> None:
+        super().__init__(
+            f"The job can cost {required} credits and {available} are available. Get more at {top_up_url}",
+            extensions={"required": required, "available": available, "top_up_url": top_up_url},
+        )
+
+
+class SpendCapReached(Problem):
+    status, code, title = 402, "spend-cap-reached", "A spend cap does not leave enough for the job"
+
+    def __init__(self, *, required: int, spent: int, cap: int, api_key_id: str | None) -> None:
+        whose = f"The key {api_key_id}" if api_key_id else "Your organization"
+        super().__init__(
+            f"{whose} may spend {cap} credits a month. {spent} are spent or held; the job can cost {required}.",
+            extensions={"required": required, "spent": spent, "cap": cap, "api_key_id": api_key_id},
+        )
+
+
+class NotInPlan(Problem):
+    status, code, title = 403, "not-in-plan", "The plan does not include this"
+
+    def __init__(self, detail: str, *, field: str, plan: str, allowed_by: str | None) -> None:
+        error = FieldError(
+            location="body",
+            field=field,
+            pointer=_pointer(field.split(".")),
+            code="not_in_plan",
+            detail=detail,
+        )
+        super().__init__(detail, errors=[error], extensions={"plan": plan, "allowed_by": allowed_by})
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "The API key may not do this"
 
@@ -185,6 +220,17 @@ class ValidationFailed(Problem):
     ) -> ValidationFailed:
         pointer = _pointer(field.split(".")) if location == "body" else None
         return cls([FieldError(location=location, field=field, pointer=pointer, code=code, detail=detail)])
+
+
+class QuoteAboveMaxCost(Problem):
+    status, code, title = 422, "quote-above-max-cost", "The job can cost more than you allow"
+
+    def __init__(self, *, quote: int, max_cost: int) -> None:
+        detail = f"The job is quoted at {quote} credits, and max_cost is {max_cost}."
+        error = FieldError(
+            location="body", field="max_cost", pointer="/max_cost", code="too_low", detail=detail
+        )
+        super().__init__(detail, errors=[error], extensions={"quote": quote, "max_cost": max_cost})
 
 
 class IdempotencyKeyReused(Problem):

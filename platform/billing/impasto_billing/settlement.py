@@ -44,6 +44,7 @@ async def settle(session: AsyncSession, job: Job, usage: Usage = NOTHING) -> Non
     receipt = make_receipt(Quote.model_validate(job.quote), status, usage)
     job.cost = receipt.model_dump(mode="json")
     session.add(job)
+    await session.flush()  # before the locks that others wait for
     if receipt.refunded:
         await spending.refund(
             session,

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 from opentelemetry.trace import SpanKind
 
+from impasto_billing.settlement import Usage
+from impasto_core.database import DATABASE_ERRORS
+from impasto_core.jobs import fair_queue
 from impasto_core.jobs.events import EventWriter, Finished, Started
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
 from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
@@ -62,6 +65,7 @@ class Attempt:
         self._lease = Lease(job.id, job.attempt)
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
         self._narrator = Narrator(job.graph)
+        self._gpu_seconds = 0.0
         self._uploaded: list[str] = []
         self._left_run_behind = False
 
@@ -78,7 +82,8 @@ class Attempt:
         try:
             ending = await self._work()
             with stage("settle"):
-                job = await settle(self._services.database, self._lease, ending)
+                usage = Usage(self._narrator.denoised, self._gpu_seconds)
+                job = await settle(self._services.database, self._lease, ending, usage)
             count_attempt(job, ending.outcome)
             await self._settled(job, ending.outcome)
         except LeaseLost:
@@ -152,6 +157,7 @@ class Attempt:
         )
         limit = self._services.settings.job_time_limit_seconds
         alarm = loop.call_later(limit, self._stop.pull, StopReason.TIME_LIMIT)
+        began = loop.time()
         try:
             result = await self._stop.race(run, patience=patience_with_runtime)
             spans.close(result.error)
@@ -159,6 +165,7 @@ class Attempt:
         finally:
             spans.close()
             alarm.cancel()
+            self._gpu_seconds = loop.time() - began
             self._left_run_behind = self._services.gpu.is_busy
 
     def _tell(self, event: Event) -> None:
@@ -235,8 +242,7 @@ class Attempt:
             self._feed.put(Finished())
         if outcome is not AttemptOutcome.SUCCEEDED:
             await self._delete_uploads()
-        if job.status == JobStatus.QUEUED:
-            await self._wake_another_worker()
+        await self._wake_others(job)
 
     async def _delete_uploads(self) -> None:
         """Best effort: an object that stays is named by no row and costs only its room."""
@@ -245,10 +251,15 @@ class Attempt:
         except StorageUnavailable as error:
             logger.warning("could not delete %s: %s", ", ".join(self._uploaded), error)
 
-    async def _wake_another_worker(self) -> None:
+    async def _wake_others(self, job: Job) -> None:
+        """For the job itself, where it is queued again, and for those that had to wait for it to end."""
+        pools = {job.pool} if job.status == JobStatus.QUEUED else set()
         try:
-            await self._services.wake_ups.send(self._job.pool)
-        except QueueUnavailable:
+            async with self._services.database.session() as session:
+                pools |= set(await fair_queue.pools_to_wake(session, job.organization_id))
+            for pool in pools:
+                await self._services.wake_ups.send(pool)
+        except (QueueUnavailable, *DATABASE_ERRORS):
             logger.warning("no worker was woken, the sweeper will")
 
 

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from impasto_billing import settlement
+from impasto_billing.settlement import Usage
 from impasto_core.database import DATABASE_ERRORS, Database
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
@@ -51,25 +53,27 @@ def returned(delay: timedelta = timedelta(0)) -> Ending:
     )
 
 
-async def settle(database: Database, lease: Lease, ending: Ending) -> Job:
-    """Make the ending true, and return the job in its new state.
+async def settle(database: Database, lease: Lease, ending: Ending, usage: Usage) -> Job:
+    """Make the ending true, its cost included, and return the job in its new state.
 
     Raises LeaseLost, and one of DATABASE_ERRORS where PostgreSQL stays away: then it is not known whether the
     last commit was made.
     """
     for pause in PAUSES:
         try:
-            return await _settle_once(database, lease, ending)
+            return await _settle_once(database, lease, ending, usage)
         except DATABASE_ERRORS as error:
             logger.warning("could not settle job %s, trying again: %r", lease.job_id, error)
             await asyncio.sleep(pause)
-    return await _settle_once(database, lease, ending)
+    return await _settle_once(database, lease, ending, usage)
 
 
-async def _settle_once(database: Database, lease: Lease, ending: Ending) -> Job:
+async def _settle_once(database: Database, lease: Lease, ending: Ending, usage: Usage) -> Job:
     try:
         async with database.session() as session:
-            return await ending.transition(session, lease)
+            job = await ending.transition(session, lease)
+            await settlement.settle(session, job, usage)
+            return job
     except LeaseLost:
         # An earlier try may have been committed although its answer never came.
         async with database.session() as session:

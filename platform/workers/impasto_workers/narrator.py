@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from fractions import Fraction
 from typing import Any
 
 from impasto_core.jobs.events import ImageMade, Node, Step, StreamEvent
@@ -17,6 +18,7 @@ class Narrator:
             node_id for node_id, node in graph["nodes"].items() if "denoise" in str(node.get("type"))
         }
         self._denoised = 0
+        self._of_this_node = Fraction(0)
         self._progress = 0.0
         self._images = 0
 
@@ -27,6 +29,7 @@ class Narrator:
             case runtime.NodeCompleted():
                 if event.node in self._denoising:
                     self._denoised += 1
+                    self._of_this_node = Fraction(0)
                 return Node(node=event.node, node_type=event.type, state="completed")
             case runtime.ImageReady():
                 self._images += 1
@@ -38,14 +41,19 @@ class Narrator:
                     node=event.node,
                     step=event.step,
                     total=event.total,
-                    progress=self._advance(event.step / event.total),
+                    progress=self._advance(Fraction(event.step, event.total)),
                     preview=data_url(event.preview_jpeg) if event.preview_jpeg else None,
                 )
 
-    def _advance(self, of_this_node: float) -> float:
+    @property
+    def denoised(self) -> Fraction:
+        """The share of the job's denoising steps that have run."""
+        return min(Fraction(1), (self._denoised + self._of_this_node) / max(1, len(self._denoising)))
+
+    def _advance(self, of_this_node: Fraction) -> float:
         """Never goes back, and never over 1 where a graph runs one of its nodes several times."""
-        progress = (self._denoised + of_this_node) / max(1, len(self._denoising))
-        self._progress = min(1.0, max(self._progress, progress))
+        self._of_this_node = of_this_node
+        self._progress = max(self._progress, float(self.denoised))
         return round(self._progress, 4)
 
 

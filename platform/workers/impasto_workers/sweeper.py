@@ -16,12 +16,13 @@ from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, delete, tuple_
 from sqlmodel import col, select
 
+from impasto_billing.settlement import settle
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.ids import format_id
 from impasto_core.images.tables import Image
-from impasto_core.jobs import lifecycle
+from impasto_core.jobs import fair_queue, lifecycle
 from impasto_core.jobs.events import announce_end
 from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
 from impasto_core.queue import WakeUps, make_broker
@@ -71,6 +72,7 @@ class Sweeper:
         """One pass. What a step cannot do now is tried again at the next."""
         for step in (
             self.return_expired_leases,
+            self.mend_queue,
             self.wake_workers,
             self.delete_expired_idempotency_records,
             self.delete_expired_uploads,
@@ -88,6 +90,10 @@ class Sweeper:
         """Jobs of workers that have gone silent: back to the queue, or to their end."""
         async with self._database.session() as session:
             jobs = await lifecycle.return_expired_leases(session)
+            for job in jobs:
+                await settle(
+                    session, job
+                )  # for nothing: how far a lost worker came is not the caller's to pay
         for job in jobs:
             with log_context(job_id=format_id("job", job.id), attempt=job.attempt):
                 logger.warning("the worker was lost, the job is %s", job.status)
@@ -95,6 +101,11 @@ class Sweeper:
         for job in jobs:
             if JobStatus(job.status).is_final:
                 await announce_end(self._redis, job.id, job.attempt)
+
+    async def mend_queue(self) -> None:
+        """Queues that look as if jobs waited in them although they are empty cost every claim a look."""
+        async with self._database.session() as session:
+            await fair_queue.mend(session)
 
     async def wake_workers(self) -> None:
         """Wake-ups for jobs that wait although they need not: Redis forgot theirs, or they came back."""

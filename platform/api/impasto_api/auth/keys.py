@@ -1,9 +1,9 @@
 """The key ring: checks tokens, from memory where the key is warm.
 
 A warm key costs no database round trip. It stays true because PostgreSQL tells every process that listens
-when a key or its organization's plan changes, in the transaction that changes it. The listening connection is
-probed all the time; while it is not known to work nothing is cached, so that a lost notification cannot keep a
-revoked key alive.
+when a key or its organization's plan changes, in the transaction that changes it. The listening connection
+is probed all the time; while it is not known to work nothing is cached, so that a lost notification cannot
+keep a revoked key alive.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import TooManyFollowers
 from impasto_api.rate_limits.middleware import RequestLimitsDep
 from impasto_api.services import ServicesDep
+from impasto_billing.settlement import settle
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.fields import Moment, Text
 from impasto_core.ids import JobId, format_id
@@ -52,6 +53,10 @@ _EXAMPLES = {
         },
     },
 }
+
+
+JobBody = Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)]
+"""The body of a job and of a quote for it."""
 
 
 _CREATED_HEADERS = {
@@ -84,7 +89,7 @@ async def create_job(
     services: ServicesDep,
     principal: JobsWriter,
     limits: RequestLimitsDep,
-    job_request: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
+    job_request: JobBody,
     key: IdempotencyKey,
     wait: WaitSeconds,
 ) -> Response:
@@ -153,6 +158,7 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
     """A queued job is canceled at once. A running one is told to stop and ends within moments."""
     async with services.database.tenant(principal.organization_id) as session:
         job = await lifecycle.cancel(session, job_id)
+        await settle(session, job)
     if job.status == JobStatus.CANCELED:
         await announce_end(services.redis, job.id, job.attempt)
     return JobView.of(job, [], services)

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from impasto_api.images.schemas import ImageView
 from impasto_api.services import Services
+from impasto_billing.prices import Quote, Receipt
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.fields import Text
 from impasto_core.ids import JobId
@@ -27,6 +28,17 @@ Metadata = Annotated[
 ]
 
 
+MaxCost = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=2**63 - 1,
+        description="Credits: a job that is quoted at more is refused. No limit, if null.",
+        examples=[None],
+    ),
+]
+
+
 class TextToImageRequest(BaseModel):
     """Paint a picture of a prompt."""
 
@@ -35,6 +47,7 @@ class TextToImageRequest(BaseModel):
     pipeline: Literal["text-to-image"]
     input: TextToImageInput
     metadata: Metadata = {}
+    max_cost: MaxCost = None
 
 
 class ImageToImageRequest(BaseModel):
@@ -45,6 +58,7 @@ class ImageToImageRequest(BaseModel):
     pipeline: Literal["image-to-image"]
     input: ImageToImageInput
     metadata: Metadata = {}
+    max_cost: MaxCost = None
 
 
 JobRequest = Annotated[TextToImageRequest | ImageToImageRequest, Field(discriminator="pipeline")]
@@ -63,6 +77,10 @@ class JobView(BaseModel):
     mode: Mode
     images: list[ImageView] = Field(description="In order; empty until the job has succeeded.")
     error: JobError | None = Field(description="Why the job failed.")
+    quote: Quote | None = Field(
+        description="The most that it can cost. Null for jobs from before there were prices."
+    )
+    cost: Receipt | None = Field(description="What it cost; null until it has ended.")
     attempt: int = Field(description="How many times a worker has begun it.")
     cancel_requested: bool
     created_at: AwareDatetime
@@ -86,6 +104,8 @@ class JobView(BaseModel):
             mode=job.mode,
             images=[ImageView.of(image, services) for image in images],
             error=JobError.model_validate(job.error) if job.error else None,
+            quote=Quote.model_validate(job.quote) if job.quote else None,
+            cost=Receipt.model_validate(job.cost) if job.cost else None,
             attempt=job.attempt,
             cancel_requested=job.cancel_requested_at is not None,
             created_at=job.created_at,

@@ -18,9 +18,13 @@ from impasto_api.images import repository as images
 from impasto_api.jobs import repository
 from impasto_api.jobs.schemas import ImageToImageRequest, JobView, TextToImageRequest
 from impasto_api.jobs.sources import Source, find_sources
-from impasto_api.problems import NotFound
+from impasto_api.plans.limits import images_need, model_need, require, size_need
+from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
 from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
+from impasto_billing.ledger import service as ledger
+from impasto_billing.prices import Quote, price_list_of
+from impasto_billing.spending import service as spending
 from impasto_core.ids import format_id, parse_id
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import find_model
@@ -54,7 +58,8 @@ async def create(
 ) -> Answer:
     """Make the job, once for every idempotency key, and wake a worker.
 
-    Raises InvalidInput, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
+    Raises InvalidInput, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits, IdempotencyInFlight,
+    IdempotencyKeyReused, QuotaExceeded.
     """
     organization_id = principal.organization_id
     references = request.input.images()
@@ -72,7 +77,9 @@ async def create(
             await idempotency.lock(session, organization_id, key)
             if replay := await _replay(services, session, key, fingerprint):
                 return replay
-        job = await _make(services, session, principal, request, sources)
+        job, quote = await _make(services, session, principal, request, sources)
+        if request.max_cost is not None and quote.amount > request.max_cost:
+            raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
         await limits.count_job(principal)  # neither replays nor requests that are wrong
         session.add(job)
         body = JobView.of(job, [], services).model_dump(mode="json")
@@ -86,10 +93,59 @@ async def create(
                 body=body,
                 expires_at=services.clock() + timedelta(hours=services.settings.idempotency_hours),
             )
+        await _pay(services, session, principal, job, quote.amount)
     bind(job_id=format_id("job", job.id))
     jobs_created.add(1, {"pipeline": job.pipeline, "pool": job.pool})
     await _wake(services, job.pool)
     return Answer(job.id, body, replayed=False)
+
+
+async def _pay(
+    services: Services, session: AsyncSession, principal: Principal, job: Job, amount: int
+) -> None:
+    """Hold what the job can cost: last in its transaction, since the organization's other requests wait for it.
+
+    Raises SpendCapReached, NotEnoughCredits.
+    """
+    await session.flush()
+    try:
+        await spending.count(
+            session,
+            organization_id=job.organization_id,
+            api_key_id=principal.api_key_id,
+            at=job.created_at,
+            amount=amount,
+        )
+        await ledger.hold(
+            session,
+            organization_id=job.organization_id,
+            job_id=job.id,
+            amount=amount,
+            api_key_id=principal.api_key_id,
+        )
+    except spending.SpendCapReached as reached:
+        raise SpendCapReached(
+            required=reached.required,
+            spent=reached.spent,
+            cap=reached.cap,
+            api_key_id=format_id("key", reached.api_key_id) if reached.api_key_id else None,
+        ) from None
+    except ledger.NotEnoughCredits as short:
+        raise NotEnoughCredits(
+            required=short.required, available=short.available, top_up_url=services.settings.top_up_url
+        ) from None
+
+
+async def quote(
+    services: Services, principal: Principal, request: TextToImageRequest | ImageToImageRequest
+) -> tuple[Quote, int]:
+    """What the job would be quoted at, and the credits available. Raises InvalidInput, NotInPlan."""
+    organization_id = principal.organization_id
+    sources = await find_sources(services, organization_id, request.input.images(), keep=False)
+    async with services.database.tenant(organization_id) as session:
+        _, quote = await _make(services, session, principal, request, sources)
+        balance = await ledger.balance(session, organization_id, services.clock())
+    return quote, balance.available
 
 
 async def _replay(
@@ -109,7 +165,8 @@ async def _make(
     principal: Principal,
     request: TextToImageRequest | ImageToImageRequest,
     sources: dict[str, Source],
-) -> Job:
+) -> tuple[Job, Quote]:
+    """The job, not stored yet, and its price. Raises InvalidInput, NotInPlan."""
     slug = request.input.model or services.settings.default_model
     model = await find_model(session, slug)
     if model is None:
@@ -118,7 +175,20 @@ async def _make(
     resolved: PipelineInput = request.input.resolve(
         model, init_size=(init.width, init.height) if init else None
     )
-    return Job(
+    width, height = resolved.size()
+    await require(
+        session,
+        principal.plan,
+        [model_need(model), size_need(width, height), images_need(resolved.n)],
+    )
+    pictures = "1 image" if resolved.n == 1 else f"{resolved.n} images"
+    quote = price_list_of(services.clock()).quote_work(
+        model,
+        resolved.work(),
+        f"{request.pipeline}, {pictures} of {width} x {height} pixels, {resolved.denoising_steps()} steps",
+        discount_percent=principal.plan.discount_percent,
+    )
+    job = Job(
         organization_id=principal.organization_id,
         api_key_id=principal.api_key_id,
         model_id=model.id,
@@ -128,11 +198,13 @@ async def _make(
         input=resolved.model_dump(mode="json"),
         graph=PIPELINES[request.pipeline].build(resolved, model),
         pixel_steps=resolved.work().pixel_steps,
+        quote=quote.model_dump(mode="json"),
         images_in={reference: sources[field].object_key for field, reference in resolved.images().items()},
         user_metadata=request.metadata,
         traceparent=current_traceparent(),
         created_at=services.clock(),
     )
+    return job, quote
 
 
 @traced(tracer, "wake-up", kind=SpanKind.PRODUCER)

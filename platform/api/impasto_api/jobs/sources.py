@@ -30,16 +30,19 @@ class Source:
 
 
 async def find_sources(
-    services: Services, organization_id: UUID, references: Mapping[str, str]
+    services: Services, organization_id: UUID, references: Mapping[str, str], *, keep: bool = True
 ) -> dict[str, Source]:
-    """The sources of a request by field. Raises InvalidInput for what is not there or not a picture."""
+    """The sources of a request by field. Raises InvalidInput for what is not there or not a picture.
+
+    Without `keep` they are only looked at, and not made ready for a worker.
+    """
     return {
-        field: await _find(services, organization_id, field, reference)
+        field: await _find(services, organization_id, field, reference, keep)
         for field, reference in references.items()
     }
 
 
-async def _find(services: Services, organization_id: UUID, field: str, reference: str) -> Source:
+async def _find(services: Services, organization_id: UUID, field: str, reference: str, keep: bool) -> Source:
     missing = InvalidInput(field, "not_found", f"There is no upload or image {reference}.")
     prefix = reference.partition("_")[0]
     try:
@@ -59,10 +62,10 @@ async def _find(services: Services, organization_id: UUID, field: str, reference
         raise InvalidInput(field, "expired", "The upload has expired: create a new one.")
     if upload.status == UploadStatus.VERIFIED and upload.width and upload.height:
         return Source(upload.verified_key, upload.width, upload.height)
-    return await _verify(services, field, upload)
+    return await _verify(services, field, upload, keep)
 
 
-async def _verify(services: Services, field: str, upload: Upload) -> Source:
+async def _verify(services: Services, field: str, upload: Upload, keep: bool) -> Source:
     """Read what was uploaded, and keep a clean copy where the caller cannot write."""
     try:
         data = await services.store.get(upload.object_key, at_most=upload.size + 1)
@@ -79,8 +82,9 @@ async def _verify(services: Services, field: str, upload: Upload) -> Source:
         picture = await asyncio.to_thread(verify, data, upload.content_type)
     except NotAPicture as error:
         raise InvalidInput(field, error.code, str(error)) from None
-    await services.store.put(upload.verified_key, picture.png, "image/png")
-    async with services.database.tenant(upload.organization_id) as session:
-        expires_at = services.clock() + _KEEP_VERIFIED
-        await uploads.mark_verified(session, upload.id, picture, expires_at=expires_at)
+    if keep:
+        await services.store.put(upload.verified_key, picture.png, "image/png")
+        async with services.database.tenant(upload.organization_id) as session:
+            expires_at = services.clock() + _KEEP_VERIFIED
+            await uploads.mark_verified(session, upload.id, picture, expires_at=expires_at)
     return Source(upload.verified_key, picture.width, picture.height)

@@ -71,7 +71,7 @@ def month_of(moment: datetime) -> date:
 async def count(
     session: AsyncSession, *, organization_id: UUID, api_key_id: UUID, at: datetime, amount: int
 ) -> None:
-    """Count a new job: right before its credits are held, so that others wait briefly. Raises SpendCapReached."""
+    """Count a new job, right before its credits are held. Raises SpendCapReached."""
     month = month_of(at)
     connection = await session.connection()
     counted = await connection.execute(

@@ -141,7 +141,12 @@ class PipelineInput(BaseModel):
 
     def work(self) -> Work:
         """What running it takes, once resolved."""
-        return Work(_known(self.width) * _known(self.height) * self.denoising_steps() * self.n, self.n)
+        width, height = self.size()
+        return Work(width * height * self.denoising_steps() * self.n, self.n)
+
+    def size(self) -> tuple[int, int]:
+        """Width and height, once resolved."""
+        return _known(self.width), _known(self.height)
 
     def denoising_steps(self) -> int:
         """Steps that run for each image, once resolved."""

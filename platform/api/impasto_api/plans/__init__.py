@@ -1,0 +1,1 @@
+"""Plans: what each allows, and whether a request keeps to the caller's."""

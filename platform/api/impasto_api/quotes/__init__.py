@@ -1,0 +1,1 @@
+"""Quotes: what a job would cost."""
