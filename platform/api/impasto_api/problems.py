@@ -125,6 +125,17 @@ class NotInPlan(Problem):
         super().__init__(detail, errors=[error], extensions={"plan": plan, "allowed_by": allowed_by})
 
 
+class StorageQuotaExceeded(Problem):
+    status, code, title = 403, "storage-quota-exceeded", "The storage of the plan is full"
+
+    def __init__(self, *, used: int, limit: int) -> None:
+        super().__init__(
+            f"{used} of {limit} bytes are used. Delete images with DELETE /v1/images/{{id}}, or take a plan"
+            " with more: see GET /v1/plans.",
+            extensions={"used_bytes": used, "limit_bytes": limit},
+        )
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "The API key may not do this"
 

@@ -22,6 +22,7 @@ from impasto_api.plans.limits import images_need, model_need, require, size_need
 from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
 from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
+from impasto_api.storage_quota import check_storage
 from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import Quote, price_list_of
 from impasto_billing.spending import service as spending
@@ -58,8 +59,8 @@ async def create(
 ) -> Answer:
     """Make the job, once for every idempotency key, and wake a worker.
 
-    Raises InvalidInput, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits, IdempotencyInFlight,
-    IdempotencyKeyReused, QuotaExceeded.
+    Raises InvalidInput, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits,
+    StorageQuotaExceeded, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
     """
     organization_id = principal.organization_id
     references = request.input.images()
@@ -80,6 +81,7 @@ async def create(
         job, quote = await _make(services, session, principal, request, sources)
         if request.max_cost is not None and quote.amount > request.max_cost:
             raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
+        await check_storage(session, principal)
         await limits.count_job(principal)  # neither replays nor requests that are wrong
         session.add(job)
         body = JobView.of(job, [], services).model_dump(mode="json")

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from impasto_api.auth.dependencies import UploadsReader, UploadsWriter
 from impasto_api.problems import NotFound
 from impasto_api.services import ServicesDep
+from impasto_api.storage_quota import check_storage
 from impasto_api.uploads import repository
 from impasto_api.uploads.schemas import UploadCreate, UploadView
 from impasto_core.ids import UploadId, new_id
@@ -35,6 +36,8 @@ async def create_upload(services: ServicesDep, principal: UploadsWriter, request
     )
     async with services.database.tenant(principal.organization_id) as session:
         session.add(upload)
+        await session.flush()
+        await check_storage(session, principal, added=upload.size)
     return UploadView.of(upload, services)
 
 

@@ -7,7 +7,7 @@ from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.images.tables import Image
 from impasto_core.jobs.tables import Job, JobAttempt, QueueShare
 from impasto_core.models.tables import Model
-from impasto_core.organizations.tables import Membership, Organization, User
+from impasto_core.organizations.tables import Membership, Organization, StorageUsage, User
 from impasto_core.uploads.tables import Upload
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Model",
     "Organization",
     "QueueShare",
+    "StorageUsage",
     "Upload",
     "User",
     "metadata",

@@ -137,6 +137,7 @@ async def succeed(session: AsyncSession, lease: Lease, images: Sequence[Image]) 
     """Raises LeaseLost, and then none of the images exists."""
     job = await _end_attempt(session, lease, JobStatus.SUCCEEDED, AttemptOutcome.SUCCEEDED)
     session.add_all(images)
+    await session.flush()  # so that storage is counted now, and not while the ledger is locked
     return job
 
 

@@ -64,6 +64,7 @@ class Job(SQLModel, table=True):
         ),
         CheckConstraint("priority BETWEEN -10 AND 10", name="priority"),
         Index("ix_jobs_organization_id_id", "organization_id", "id"),
+        Index("ix_jobs_organization_id_finished_at", "organization_id", "finished_at"),
         Index(
             "ix_jobs_claim",
             "pool",

@@ -1,4 +1,4 @@
-"""organizations, users, memberships."""
+"""organizations, storage_usage, users, memberships."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, text
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import created_now, organization_key, primary_key
@@ -36,6 +36,16 @@ class Organization(SQLModel, table=True):
     created_at: datetime = created_now()
     queue_weight: int = Field(default=10, sa_column_kwargs={"server_default": text("10")})
     concurrent_jobs: int | None = None
+
+
+class StorageUsage(SQLModel, table=True):
+    """Bytes of an organization's images and uploads. Triggers on both keep it, and nothing else writes it."""
+
+    __tablename__ = "storage_usage"
+    __table_args__ = (CheckConstraint("bytes >= 0", name="bytes"),)
+
+    organization_id: UUID = organization_key(primary_key=True)
+    bytes: int = Field(sa_type=BigInteger)
 
 
 class User(SQLModel, table=True):
