@@ -21,16 +21,23 @@ nox.options.sessions = ["lint", "tests"]
 ROOT = Path(__file__).parent
 PLATFORM = ROOT / ".nox" / "platform" / "bin"
 WORKER = ROOT / ".nox" / "worker" / "bin"
-DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
-WORKER_DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "worker-dev")
+PLATFORM_DISTRIBUTIONS = [
+    *(
+        f"-e./platform/{name}"
+        for name in ("core", "billing", "api", "workers", "demo_model", "ctl[embedded]")
+    ),
+    "-e./sdk[pil]",
+]
+DEV, WORKER_DEV, BENCH = (
+    nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)
+    for group in ("dev", "worker-dev", "bench")
+)
 
 
 @nox.session
 def platform(session: nox.Session) -> None:
     """Make the environment of everything but the worker's InvokeAI."""
-    distributions = ("core", "billing", "api", "workers", "demo_model", "ctl[embedded]")
-    local = [f"-e./platform/{name}" for name in distributions] + ["-e./sdk[pil]"]
-    _install_once(session, *local, *DEV)
+    _install_once(session, *PLATFORM_DISTRIBUTIONS, *DEV)
 
 
 @nox.session
@@ -87,11 +94,11 @@ def api(session: nox.Session) -> None:
     _run(session, PLATFORM / "pytest", "tests/core", "tests/api", "tests/contract", *session.posargs)
 
 
-@nox.session(reuse_venv=True)
+@nox.session(requires=["worker"])
 def bench(session: nox.Session) -> None:
-    """Measure: ratios in one interleaved run, for docs/benchmarks.md."""
-    _install_once(session, "./sdk", "openai", "replicate")
-    session.run("python", "bench/sdk_import.py")
+    """Measure everything, and write docs/benchmarks.md. With names, only those parts."""
+    _install_once(session, *PLATFORM_DISTRIBUTIONS, *BENCH)
+    session.run("python", "-m", "bench", "--worker-python", str(WORKER / "python"), *session.posargs)
 
 
 def _up(session: nox.Session, *arguments: str) -> None:

@@ -10,11 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import http_api, painting
+from bench import http_api, painting, report, sdk_import
 from bench.installation import platform_up
 from bench.rows import Row, table
 
-PARTS = {"http_api": http_api.rows, "painting": painting.rows}
+PARTS = {"http_api": http_api.rows, "painting": painting.rows, "sdk_import": sdk_import.rows}
 
 
 def main() -> None:
@@ -32,6 +32,8 @@ def main() -> None:
                 rows.append(row)
                 print(table([row]).splitlines()[-1], file=sys.stderr)
     print(table(rows))
+    if not options.parts:
+        report.write(rows)
 
 
 if __name__ == "__main__":

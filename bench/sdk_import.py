@@ -1,21 +1,24 @@
 """How long `import impasto` takes, beside the SDKs that a user would otherwise import.
 
-Whole interpreter starts, interleaved, less the start of a bare interpreter; medians and ratios.
+Whole interpreter starts, less the start of a bare interpreter.
 """
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 
-ROUNDS = 15
+from bench.installation import Platform
+from bench.interleave import milliseconds, p50, take_turns
+from bench.rows import Row
+
 STATEMENTS = {
     "nothing": "pass",
-    "impasto": "from impasto import Impasto; Impasto(api_key='imp_live_x', base_url='http://localhost')",
-    # What the first picture needs: pydantic is loaded only now.
-    "impasto, with .images": (
+    # With a resource, since pydantic is loaded only then.
+    "impasto": (
         "from impasto import Impasto; Impasto(api_key='imp_live_x', base_url='http://localhost').images"
     ),
     "replicate": "from replicate.client import Client; Client(api_token='x')",
@@ -23,23 +26,22 @@ STATEMENTS = {
 }
 
 
-def main() -> None:
-    seconds: dict[str, list[float]] = {name: [] for name in STATEMENTS}
-    for round_ in range(ROUNDS + 1):
-        for name, statement in STATEMENTS.items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", statement], check=True)  # noqa: S603
-            if round_:  # the first round fills the disk cache
-                seconds[name].append(time.perf_counter() - started)
-        print(f"\rround {round_}/{ROUNDS}", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    bare = statistics.median(seconds["nothing"])
-    costs = {name: statistics.median(times) - bare for name, times in seconds.items() if name != "nothing"}
-    print("| import and make a client | median | against impasto |")
-    print("| --- | --- | --- |")
-    for name, cost in costs.items():
-        print(f"| {name} | {cost * 1000:.0f} ms | {cost / costs['impasto']:.2f}x |")
+def rows(_platform: Platform) -> Iterator[Row]:
+    sides = {name: partial(_seconds, statement) for name, statement in STATEMENTS.items()}
+    times = take_turns("imports", sides, rounds=12)
+    bare = p50(times["nothing"])
+    cost = {name: p50(seconds) - bare for name, seconds in times.items()}
+    for other in ("replicate", "openai"):
+        yield Row(
+            "import of the SDK, to the first resource",
+            f"`{other}`",
+            cost["impasto"] / cost[other],
+            1,
+            detail=f"{milliseconds(cost['impasto'])} and {milliseconds(cost[other])}",
+        )
 
 
-if __name__ == "__main__":
-    main()
+def _seconds(statement: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True)  # noqa: S603
+    return time.perf_counter() - started
