@@ -24,8 +24,7 @@ from impasto_api.rate_limits import limiter as limiter_module
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
 from impasto_api.rate_limits.policies import Charge, Policy
 from impasto_api.rate_limits.windows import MemoryWindows, RedisWindows
-from impasto_billing.plans import read_plans
-from impasto_billing.plans.service import assign, sync
+from impasto_billing.plans.service import assign
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.settings import Settings
@@ -33,10 +32,9 @@ from tests.api.conftest import MovableClock
 from tests.support.job_desk import until
 from tests.support.problems import assert_problem
 from tests.support.servers import closed_port, hanging_server, serve
-from tests.support.tenants import Tenant, make_tenant, register_model
+from tests.support.tenants import Tenant, make_customer, make_tenant, register_model
 
 REQUEST = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
-FREE = read_plans()[0]
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
@@ -64,14 +62,10 @@ def quota(response: httpx.Response, name: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-async def customer(owner: Database, settings: Settings, **terms: Any) -> Tenant:
-    """An organization on a plan of its own: no limits but these."""
-    unlimited = FREE.model_copy(update={"jobs_per_hour": None, "requests_per_minute": None})
-    plan = unlimited.model_copy(update={"slug": "special", "name": "Special", **terms})
-    async with owner.session() as session:
-        await sync(session, [*read_plans(), plan])
+async def customer(owner: Database, settings: Settings, **terms: int) -> Tenant:
+    """An organization that has no other limits than these, and a model to paint with."""
     await register_model(owner)
-    return await make_tenant(owner, settings, plan="special")
+    return await make_customer(owner, settings, **terms)
 
 
 @asynccontextmanager

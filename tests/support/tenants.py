@@ -11,7 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.tables import GrantSource
-from impasto_billing.plans.service import assign
+from impasto_billing.plans import read_plans
+from impasto_billing.plans.service import assign, sync
 from impasto_core.api_keys.scopes import ALL_SCOPES, Scope
 from impasto_core.api_keys.service import create_api_key
 from impasto_core.database import Database
@@ -54,6 +55,15 @@ async def make_tenant(
             scopes=scopes,
         )
     return Tenant(organization.id, token)
+
+
+async def make_customer(owner: Database, settings: Settings, **terms: object) -> Tenant:
+    """An organization on a plan of its own, which limits nothing but what these terms say."""
+    plan = next(plan for plan in read_plans() if plan.slug == "enterprise")
+    plan = plan.model_copy(update={"slug": "special", "name": "Special", **terms})
+    async with owner.session() as session:
+        await sync(session, [*read_plans(), plan])
+    return await make_tenant(owner, settings, plan="special")
 
 
 async def give_credits(session: AsyncSession, organization_id: UUID, amount: int) -> None:
