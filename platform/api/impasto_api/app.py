@@ -19,8 +19,9 @@ from impasto_api.pipelines.endpoints import router as pipelines
 from impasto_api.plans.endpoints import router as plans
 from impasto_api.quotes.endpoints import router as quotes
 from impasto_api.rate_limits.middleware import RateLimits
-from impasto_api.requests import RequestTelemetry
+from impasto_api.requests import RequestLog
 from impasto_api.services import open_services
+from impasto_api.spend_caps.endpoints import router as spend_caps
 from impasto_api.uploads.endpoints import router as uploads
 from impasto_core.clock import Clock, utc_now
 from impasto_core.settings import Settings, get_settings
@@ -43,13 +44,26 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         version=version("impasto-api"),
         lifespan=lifespan,
         redirect_slashes=False,
+        # Its records of errors would hold what customers wrote, and its inner spans cost more than they tell.
+        telemetry={"logs": False, "operation_spans": False, "auto_configure": False},
     )
-    for router in (jobs, quotes, images, uploads, models, pipelines, plans, api_keys, health.router):
+    for router in (
+        jobs,
+        quotes,
+        images,
+        uploads,
+        models,
+        pipelines,
+        plans,
+        spend_caps,
+        api_keys,
+        health.router,
+    ):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(RateLimits)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies if settings else "")
-    app.add_middleware(RequestTelemetry)
+    app.add_middleware(RequestLog)
     problems.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

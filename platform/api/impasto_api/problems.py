@@ -106,7 +106,7 @@ class SpendCapReached(Problem):
     def __init__(self, *, required: int, spent: int, cap: int, api_key_id: str | None) -> None:
         whose = f"The key {api_key_id}" if api_key_id else "Your organization"
         super().__init__(
-            f"{whose} may spend {cap} credits a month. {spent} are spent or held; the job can cost {required}.",
+            f"{whose} may spend {cap} credits a month. {spent} are spent or held, it can cost {required}.",
             extensions={"required": required, "spent": spent, "cap": cap, "api_key_id": api_key_id},
         )
 

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from impasto_api.images.schemas import ImageView
 from impasto_api.services import Services
+from impasto_billing.ledger.tables import MAX_CREDITS
 from impasto_billing.prices import Quote, Receipt
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.fields import Text
@@ -32,7 +33,7 @@ MaxCost = Annotated[
     int | None,
     Field(
         ge=1,
-        le=2**63 - 1,
+        le=MAX_CREDITS,
         description="Credits: a job that is quoted at more is refused. No limit, if null.",
         examples=[None],
     ),

@@ -105,7 +105,7 @@ async def create(
 async def _pay(
     services: Services, session: AsyncSession, principal: Principal, job: Job, amount: int
 ) -> None:
-    """Hold what the job can cost: last in its transaction, since the organization's other requests wait for it.
+    """Hold what the job can cost: last in its transaction, as other requests of the organization wait for it.
 
     Raises SpendCapReached, NotEnoughCredits.
     """

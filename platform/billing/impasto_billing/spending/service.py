@@ -8,7 +8,6 @@ parallel cannot spend the same credits twice, nor wait for each other in a circl
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_billing.spending.tables import SpendAlert, SpendCap, Spending
-from impasto_core.clock import utc_now
 from impasto_core.ids import new_id
 
 ALERT_PERCENTS = (50, 80, 100)
@@ -51,18 +49,6 @@ class SpendCapReached(Exception):
         self.api_key_id = api_key_id
 
 
-@dataclass(frozen=True)
-class CapRow:
-    """One counter against its cap."""
-
-    organization_id: UUID
-    api_key_id: UUID | None
-    month: date
-    cap: int
-    before: int
-    spent: int
-
-
 def month_of(moment: datetime) -> date:
     """The first day of the calendar month, in UTC."""
     return moment.astimezone(UTC).date().replace(day=1)
@@ -72,7 +58,6 @@ async def count(
     session: AsyncSession, *, organization_id: UUID, api_key_id: UUID, at: datetime, amount: int
 ) -> None:
     """Count a new job, right before its credits are held. Raises SpendCapReached."""
-    month = month_of(at)
     connection = await session.connection()
     counted = await connection.execute(
         _COUNT,
@@ -81,14 +66,14 @@ async def count(
             "for_key": new_id(),
             "organization_id": organization_id,
             "api_key_id": api_key_id,
-            "month": month,
+            "month": month_of(at),
             "amount": amount,
         },
     )
     for api_key_id_, spent, cap in counted.all():
         if spent > cap:
             raise SpendCapReached(required=amount, spent=spent - amount, cap=cap, api_key_id=api_key_id_)
-        await _alert(session, CapRow(organization_id, api_key_id_, month, cap, spent - amount, spent))
+        await _alert(session, organization_id, api_key_id_, at, cap=cap, before=spent - amount, spent=spent)
 
 
 async def refund(
@@ -127,9 +112,8 @@ async def set_cap(
         .execution_options(populate_existing=True)
     )
     cap: SpendCap = (await session.exec(statement)).scalar_one()
-    month = month_of(now)
     spent = (await spent_in(session, organization_id, [api_key_id], now)).get(api_key_id, 0)
-    await _alert(session, CapRow(organization_id, api_key_id, month, amount, -1, spent))
+    await _alert(session, organization_id, api_key_id, now, cap=amount, before=-1, spent=spent)
     return cap
 
 
@@ -153,20 +137,27 @@ async def spent_in(
     return dict(found.all())
 
 
-async def _alert(session: AsyncSession, row: CapRow) -> None:
-    """Record what share of the cap has been reached just now."""
-    reached = [
-        percent for percent in ALERT_PERCENTS if row.before * 100 < row.cap * percent <= row.spent * 100
-    ]
+async def _alert(
+    session: AsyncSession,
+    organization_id: UUID,
+    api_key_id: UUID | None,
+    at: datetime,
+    *,
+    cap: int,
+    before: int,
+    spent: int,
+) -> None:
+    """Record what shares of the cap have been reached just now."""
+    reached = [percent for percent in ALERT_PERCENTS if before * 100 < cap * percent <= spent * 100]
     if not reached:
         return
-    shared = {
-        "organization_id": row.organization_id,
-        "api_key_id": row.api_key_id,
-        "month": row.month,
-        "cap": row.cap,
-        "spent": row.spent,
-        "created_at": utc_now(),
+    alert = {
+        "organization_id": organization_id,
+        "api_key_id": api_key_id,
+        "month": month_of(at),
+        "cap": cap,
+        "spent": spent,
+        "created_at": at,
     }
-    alerts = [{"id": new_id(), "percent": percent, **shared} for percent in reached]
+    alerts = [{"id": new_id(), "percent": percent, **alert} for percent in reached]
     await session.exec(insert(SpendAlert).values(alerts).on_conflict_do_nothing())

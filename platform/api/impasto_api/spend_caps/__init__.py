@@ -1,0 +1,1 @@
+"""Spend caps, and the alerts that tell how near spending has come to them."""
