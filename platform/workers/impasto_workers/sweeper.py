@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, delete, tuple_
 from sqlmodel import col, select
 
+from impasto_billing.payments.chores import Chores
 from impasto_billing.settlement import settle
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
@@ -61,12 +62,14 @@ class Sweeper:
         store: ObjectStore,
         wake_ups: WakeUps,
         clock: Clock = utc_now,
+        payments: Chores | None = None,
     ) -> None:
         self._database = database
         self._redis = redis
         self._store = store
         self._wake_ups = wake_ups
         self._clock = clock
+        self._payments = payments
 
     async def sweep(self) -> None:
         """One pass. What a step cannot do now is tried again at the next."""
@@ -77,6 +80,7 @@ class Sweeper:
             self.delete_expired_idempotency_records,
             self.delete_expired_uploads,
             self.delete_images,
+            self.tend_payments,
         ):
             try:
                 async with asyncio.timeout(STEP_SECONDS):
@@ -142,6 +146,11 @@ class Sweeper:
         deleted = col(Image.deleted_at).is_not(None)
         await self._delete_with_objects(Image, deleted, (Image.object_key, Image.thumbnail_key))
 
+    async def tend_payments(self) -> None:
+        """Events of payment providers, automatic purchases, usage, and once a day what was missed."""
+        if self._payments is not None:
+            await self._payments.do(self._clock())
+
     async def _delete_with_objects(
         self, table: type[Upload | Image], condition: ColumnElement[bool], keys: tuple[str, str]
     ) -> None:
@@ -159,7 +168,10 @@ class Sweeper:
 async def sweep_forever(settings: Settings) -> None:
     database = Database(settings.database_url.get_secret_value(), pool_size=2)
     redis = Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=2, socket_timeout=5)
-    sweeper = Sweeper(database, redis, ObjectStore(settings), WakeUps(make_broker(settings)))
+    payments = Chores.of(settings)
+    sweeper = Sweeper(
+        database, redis, ObjectStore(settings), WakeUps(make_broker(settings)), payments=payments
+    )
     leadership = Leadership(database)
     QueueMetrics(database, leads=lambda: leadership.leads)
     try:
@@ -169,6 +181,8 @@ async def sweep_forever(settings: Settings) -> None:
             await asyncio.sleep(settings.sweep_seconds)
     finally:
         leadership.give_up()
+        if payments is not None:
+            await payments.close()
         await redis.aclose()
         await database.close()
 

@@ -104,7 +104,7 @@ class Account:
         return card
 
     def complete_checkout(self, session_id: str, *, card_declines: bool = False) -> Object:
-        """The customer enters a card and presses the button. Raises CardDeclined, and the session stays open."""
+        """The customer enters a card and pays. Raises CardDeclined, and the session stays open."""
         session = self.get("checkout.session", session_id)
         if session["status"] != "open" or session["expires_at"] <= self.now():
             session["status"] = "expired" if session["status"] == "open" else session["status"]

@@ -159,7 +159,8 @@ class PaymentProvider(Protocol):
     A call that makes something is given an idempotency key: the same call again makes nothing new.
     """
 
-    name: ProviderName
+    @property
+    def name(self) -> ProviderName: ...
 
     async def create_customer(self, *, organization_id: UUID) -> str | None:
         """Its id; None where customers come into being by paying."""
@@ -206,8 +207,8 @@ class PaymentProvider(Protocol):
         Raises PaymentDeclined.
         """
 
-    async def report_usage(self, customer_id: str, *, identifier: str, credits: int, at: datetime) -> None:
-        """Once for each identifier."""
+    async def report_usage(self, customer_id: str, *, identifier: str, amount: int, at: datetime) -> None:
+        """Credits that were spent; counted once for each identifier."""
 
     def read_event(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> Hint:
         """Raises ForgedEvent."""
@@ -215,7 +216,7 @@ class PaymentProvider(Protocol):
     async def look_up(self, object_type: str, object_id: str) -> Payment | Subscription | None:
         """The object as it is now; None where it is none of our business. Raises Refused."""
 
-    def changed_since(self, since: datetime) -> AsyncIterator[tuple[str, str]]:
-        """Type and id of everything that events since then were about, for those that never came."""
+    def events_since(self, since: datetime) -> AsyncIterator[Hint]:
+        """What events since then were about, for those that never came."""
 
     async def close(self) -> None: ...

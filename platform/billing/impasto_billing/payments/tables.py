@@ -161,8 +161,8 @@ class EventOutcome(StrEnum):
 class ProviderEvent(SQLModel, table=True):
     """A signed event, without its content: only what it is about, since that is fetched anew.
 
-    Not a tenant's row: whose it is shows when it is processed. `made_for` is the organization that a checkout was made
-    for, where only events tell. `detail` is for operators.
+    Not a tenant's row: whose it is shows when it is processed. `made_for` is the organization that a
+    checkout was made for, where only events tell. `detail` is for operators.
     """
 
     __tablename__ = "provider_events"

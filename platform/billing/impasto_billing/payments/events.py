@@ -1,0 +1,152 @@
+"""Events of providers: noted by whoever hears them, handled once by the sweeper.
+
+Each is one transaction: the event's row is locked, then its object, so that who fetched an older state is
+never the last to write; what follows is booked; the event is marked. A crash leaves all or nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from impasto_billing.payments.bookkeeping import Books
+from impasto_billing.payments.provider import (
+    Hint,
+    PaymentProvider,
+    ProviderName,
+    ProviderUnavailable,
+    Refused,
+)
+from impasto_billing.payments.tables import EventOutcome, ProviderEvent
+from impasto_core.database import Database
+from impasto_core.database.engine import DATABASE_ERRORS
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = timedelta(seconds=5)
+"""Pause after the first try that failed; it doubles with each further one, up to the longest."""
+
+LONGEST_PAUSE = timedelta(hours=1)
+
+RECONCILE = "reconcile"
+"""The type of our own daily event, which asks the provider for events that never came."""
+
+RECONCILE_BACK = timedelta(days=3)
+
+_LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:object, 0))")
+
+Providers = Mapping[ProviderName, PaymentProvider]
+
+
+async def note(session: AsyncSession, provider: ProviderName, hint: Hint, now: datetime) -> None:
+    """Keep an event to be handled, unless it came before. The API may do this, and cannot read it again."""
+    event = ProviderEvent(
+        provider=provider,
+        event_id=hint.event_id,
+        event_type=hint.event_type[:100],
+        object_type=hint.object_type,
+        object_id=hint.object_id,
+        made_for=hint.organization_id,
+        received_at=now,
+        next_try_at=now,
+    )
+    await session.exec(insert(ProviderEvent).values(event.model_dump()).on_conflict_do_nothing())
+
+
+async def note_reconciliation(session: AsyncSession, provider: ProviderName, now: datetime) -> None:
+    """Once a day, whoever asks for it."""
+    await note(session, provider, Hint(f"{RECONCILE}:{now:%Y-%m-%d}", RECONCILE), now)
+
+
+async def handle_next(database: Database, providers: Providers, now: datetime) -> ProviderEvent | None:
+    """Handle the event that is due for the longest time; None where none is. Needs the payments role."""
+    async with database.session() as session:
+        due = (
+            select(ProviderEvent)
+            .where(
+                col(ProviderEvent.processed_at).is_(None),
+                ProviderEvent.next_try_at <= now,
+                col(ProviderEvent.provider).in_(providers),
+            )
+            .order_by(col(ProviderEvent.next_try_at), col(ProviderEvent.id))
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        event = (await session.exec(due)).one_or_none()
+        if event is None:
+            return None
+        provider = providers[event.provider]  # type: ignore[index]  # the query sees to it
+        event.tries += 1
+        try:
+            async with session.begin_nested():
+                changes = await _handle(session, provider, event, now)
+        except Refused as error:
+            logger.warning("%s %s is refused (%s): %s", provider.name, event.event_id, error.reason, error)
+            _close(event, EventOutcome.REFUSED, now, reason=error.reason, detail=str(error))
+        except ProviderUnavailable as error:
+            logger.warning("%s %s waits: %s", provider.name, event.event_id, error)
+            _postpone(event, now, str(error))
+        except DATABASE_ERRORS:
+            raise
+        except Exception as error:  # a mistake of ours must not keep the other events from being handled
+            logger.exception("%s %s waits", provider.name, event.event_id)
+            _postpone(event, now, repr(error))
+        else:
+            for change in changes or ():
+                logger.info("%s %s: %s", provider.name, event.event_id, change)
+            outcome = EventOutcome.IGNORED if changes is None else EventOutcome.APPLIED
+            _close(event, outcome, now, detail="; ".join(changes or ()) or None)
+        session.add(event)
+    return event
+
+
+async def _handle(
+    session: AsyncSession, provider: PaymentProvider, event: ProviderEvent, now: datetime
+) -> list[str] | None:
+    """What changed, in words; None where the event is none of our business."""
+    if event.event_type == RECONCILE:
+        return await _note_missed(session, provider, now)
+    if event.object_type is None or event.object_id is None:
+        return None
+    connection = await session.connection()
+    await connection.execute(_LOCK_OBJECT, {"object": f"{provider.name}:{event.object_id}"})
+    found = await provider.look_up(event.object_type, event.object_id)
+    if found is None:
+        return None
+    return await Books(session, provider.name, now).apply(found, event.made_for)
+
+
+async def _note_missed(session: AsyncSession, provider: PaymentProvider, now: datetime) -> list[str]:
+    """Note the events that never came, to be handled like the others."""
+    before = await _count(session)
+    async for hint in provider.events_since(now - RECONCILE_BACK):
+        await note(session, provider.name, hint, now)
+    missed = await _count(session) - before
+    return [f"{missed} events had never come"] if missed else []
+
+
+async def _count(session: AsyncSession) -> int:
+    return (await session.exec(select(func.count()).select_from(ProviderEvent))).one()
+
+
+def _close(
+    event: ProviderEvent,
+    outcome: EventOutcome,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    detail: str | None = None,
+) -> None:
+    event.processed_at, event.outcome, event.reason = now, outcome, reason
+    event.detail = detail and detail[:1000]
+
+
+def _postpone(event: ProviderEvent, now: datetime, detail: str) -> None:
+    event.next_try_at = now + min(RETRY_AFTER * 2 ** min(event.tries - 1, 20), LONGEST_PAUSE)
+    event.detail = detail[:1000]
