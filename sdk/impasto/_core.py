@@ -13,6 +13,7 @@ from ._exceptions import APIConnectionError, APIError, ImpastoError, InvalidResp
 from ._io import IO, Body
 from ._request import Request
 from ._retry import delay_before_retry
+from ._trace import trace_headers
 from ._version import __version__
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class Core:
             request.method,
             self.base_url + request.path,
             params=request.params or None,
-            headers={**headers, **request.headers},
+            headers={**headers, **trace_headers(), **request.headers},
             content=request.body,
             timeout=httpx.Timeout(
                 connect=timeout.connect, read=read_timeout, write=timeout.write, pool=timeout.pool

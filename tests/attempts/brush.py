@@ -15,6 +15,7 @@ from impasto_workers.runtime import (
     NodeError,
     NodeStarted,
     RunResult,
+    RuntimeUsage,
     Step,
 )
 from tests.support.painters import png
@@ -25,8 +26,8 @@ STEPS = 3
 class Brush:
     """Paints a graph's images in one color, and nothing of its prompt.
 
-    `error` makes it fail, `crash` raise. While held, it waits in the middle of the first picture, until it
-    is released or told to cancel, which it does not notice when it is `deaf`. With `slow_models`, it waits
+    `error` makes it fail, `crash` raise. While held, it waits in the middle of the first picture,
+    or before the step that `waits_before` names, until it is released or told to cancel, which it does not notice when it is `deaf`. With `slow_models`, it waits
     when it is given a model too.
     """
 
@@ -38,6 +39,7 @@ class Brush:
         self.given: Mapping[str, bytes] = {}
         self.models: dict[str, Path] = {}
         self.runs = 0
+        self.waits_before = ("denoise_0", 1)
         self.is_waiting = threading.Event()
         self._released = threading.Event()
         self._released.set()
@@ -57,6 +59,9 @@ class Brush:
     def forget_model(self, key: str) -> None:
         del self.models[key]
 
+    def usage(self) -> RuntimeUsage:
+        return RuntimeUsage(model_loads=len(self.models), device_used_bytes=1, device_total_bytes=2)
+
     def run(
         self,
         graph: Mapping[str, Any],
@@ -70,14 +75,15 @@ class Brush:
         painted: list[ImageReady] = []
         for node in (node for node in graph["nodes"] if node.startswith("denoise_")):
             on_event(NodeStarted(node, "denoise_latents"))
-            self._wait(cancel or threading.Event())
-            if self.crash:
-                raise self.crash
-            if self.error:
-                return RunResult("failed", (), self.error, 0.0)
-            if cancel and cancel.is_set():
-                return RunResult("canceled", tuple(painted), None, 0.0)
             for step in range(1, STEPS + 1):
+                if (node, step) == self.waits_before:
+                    self._wait(cancel or threading.Event())
+                if self.crash:
+                    raise self.crash
+                if self.error:
+                    return RunResult("failed", (), self.error, 0.0)
+                if cancel and cancel.is_set():
+                    return RunResult("canceled", tuple(painted), None, 0.0)
                 on_event(Step(node, step, STEPS, preview_jpeg=b"jpeg" if step == 1 else None))
             on_event(NodeCompleted(node, "denoise_latents"))
             image = ImageReady(node.replace("denoise", "image"), 512, 256, png(512, 256))

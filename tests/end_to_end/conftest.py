@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.collector import Collector
 from tests.support.processes import Script, alive, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -64,10 +65,18 @@ def run(command: list[str], folder: Path, environ: dict[str, str] | None = None)
 
 
 @pytest.fixture(scope="module")
-def platform(up: list[str]) -> Iterator[Platform]:
+def collector() -> Iterator[Collector]:
+    """Where the platform sends its traces."""
+    with Collector().running() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def platform(up: list[str], collector: Collector) -> Iterator[Platform]:
     """Everything, up until the module's tests are done; then Ctrl-C must leave no process behind."""
     # A lost worker's job comes back after a few seconds, not half a minute.
-    process = Script(*up[1:], environ={"IMPASTO_LEASE_SECONDS": "4"})
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    process = Script(*up[1:], environ={"IMPASTO_LEASE_SECONDS": "4", **traced})
     try:
         lines: list[str] = []
         while "Ctrl-C" not in (line := process.line()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from PIL import Image, ImageStat
 
+from impasto import Impasto
 from tests.end_to_end.conftest import Platform
+from tests.support.collector import Collector
 from tests.support.processes import eventually
 
 LONG = {"prompt": "a slow picture", "steps": 100, "n": 2, "width": 128, "height": 128}
@@ -62,6 +67,41 @@ def test_every_example_runs(platform: Platform, tmp_path: Path) -> None:
     platform.run_example("quickstart.py", tmp_path)
     platform.run_example("async_batch.py", tmp_path)
     platform.run_example("image_to_image.py", tmp_path, "quickstart.png", "a small blue star")
+
+
+def test_one_trace_leads_from_the_sdks_call_through_invokeais_nodes_to_the_upload(
+    platform: Platform, collector: Collector
+) -> None:
+    caller = SpanContext(secrets.randbits(128), secrets.randbits(64), False, TraceFlags(TraceFlags.SAMPLED))
+    trace_id = f"{caller.trace_id:032x}"
+    with (
+        trace.use_span(NonRecordingSpan(caller)),
+        Impasto(platform.api_key, base_url=platform.base_url) as client,
+    ):
+        client.images.generate("a big red heart", steps=4)
+
+    def has_come() -> bool:
+        return {"attempt", "POST /v1/jobs"} <= {span.name for span in collector.spans(trace_id)}
+
+    eventually(has_come, "the trace is not whole")
+    spans = {span.id: span for span in collector.spans(trace_id)}
+    for span in spans.values():
+        assert span.parent == f"{caller.span_id:016x}" or span.parent in spans
+    [upload, _] = [span for span in spans.values() if span.name == "S3 PutObject"]
+    path = []
+    while upload is not None:
+        path.append((upload.service, upload.name))
+        upload = spans.get(upload.parent)
+    assert path == [
+        ("impasto-worker", "S3 PutObject"),
+        ("impasto-worker", "upload"),
+        ("impasto-worker", "attempt"),
+        ("impasto-api", "jobs.create"),
+        ("impasto-api", "POST /v1/jobs"),
+    ]
+    [graph] = [span.id for span in spans.values() if span.name == "graph"]
+    nodes = [span.name for span in spans.values() if span.parent == graph]
+    assert nodes[-3:] == ["node noise", "node denoise_latents", "node l2i"]
 
 
 def test_a_running_job_is_canceled_in_the_middle_of_denoising(client: httpx.Client) -> None:

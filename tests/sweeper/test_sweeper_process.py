@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from impasto_core.settings import Settings
 from impasto_ctl.embedded import EmbeddedServers
 from tests.support.databases import DatabaseUrls
 from tests.support.job_desk import Jobs, until
+from tests.support.programs import environ_of
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -26,19 +26,9 @@ def start(servers: EmbeddedServers, urls: DatabaseUrls, settings: Settings) -> I
     started: list[subprocess.Popen[str]] = []
 
     def start(**environ: str) -> subprocess.Popen[str]:
-        bucket = servers.bucket
-        environ = {
-            "IMPASTO_DATABASE_URL": urls.worker,
-            "IMPASTO_REDIS_URL": servers.redis_url,
-            "IMPASTO_S3_ENDPOINT_URL": bucket.endpoint_url,
-            "IMPASTO_S3_BUCKET": bucket.name,
-            "IMPASTO_S3_ACCESS_KEY_ID": bucket.access_key_id or "",
-            "IMPASTO_S3_SECRET_ACCESS_KEY": bucket.secret_access_key or "",
-            "IMPASTO_SWEEP_SECONDS": "0.1",
-        } | environ
         sweeper = subprocess.Popen(
             [sys.executable, "-m", "impasto_workers.sweeper"],
-            env=os.environ | environ,
+            env=environ_of(servers, urls.worker) | {"IMPASTO_SWEEP_SECONDS": "0.1"} | environ,
             stderr=subprocess.PIPE,
             text=True,
         )

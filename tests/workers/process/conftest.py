@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import secrets
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -29,40 +27,11 @@ from impasto_ctl.embedded import EmbeddedServers
 from tests.support.databases import DatabaseUrls, Template
 from tests.support.job_desk import Jobs
 from tests.support.processes import eventually
+from tests.support.programs import Program, environ_of
 from tests.support.tenants import Tenant, make_tenant, register_model
 
 TIME_LIMIT_SECONDS = 12
 """Of the pool `default`."""
-
-
-class Program:
-    """A process with a log. Killed with the test session, if nothing ended it before."""
-
-    def __init__(self, module: str, environ: dict[str, str], log: Path) -> None:
-        self.log = log
-        self._log_file = log.open("wb")
-        self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", module], env=environ, stderr=self._log_file
-        )
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def wait(self, within: float = 30) -> int:
-        return self.process.wait(within)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._log_file.close()
 
 
 class Worker(Program):
@@ -164,16 +133,7 @@ def workshop(
 
 
 def worker_environ(servers: EmbeddedServers, urls: DatabaseUrls) -> dict[str, str]:
-    bucket = servers.bucket
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMPASTO_")}
-    return inherited | {
-        "IMPASTO_DATABASE_URL": urls.worker,
-        "IMPASTO_REDIS_URL": servers.redis_url,
-        "IMPASTO_S3_ENDPOINT_URL": bucket.endpoint_url,
-        "IMPASTO_S3_REGION": bucket.region,
-        "IMPASTO_S3_BUCKET": bucket.name,
-        "IMPASTO_S3_ACCESS_KEY_ID": bucket.access_key_id or "",
-        "IMPASTO_S3_SECRET_ACCESS_KEY": bucket.secret_access_key or "",
+    return environ_of(servers, urls.worker) | {
         "IMPASTO_DEFAULT_MODEL": "tiny-default",
         "IMPASTO_LEASE_SECONDS": "3",
         "IMPASTO_WORKER_GRACE_SECONDS": "60",
