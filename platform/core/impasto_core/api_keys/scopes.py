@@ -15,6 +15,7 @@ class Scope(StrEnum):
     MODELS_READ = "models:read"
     API_KEYS_READ = "api_keys:read"
     API_KEYS_WRITE = "api_keys:write"
+    USAGE_READ = "usage:read"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
 

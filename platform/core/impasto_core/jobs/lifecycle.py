@@ -135,7 +135,9 @@ async def cancel_requested(session: AsyncSession, lease: Lease, *, lock: bool = 
 
 async def succeed(session: AsyncSession, lease: Lease, images: Sequence[Image]) -> Job:
     """Raises LeaseLost, and then none of the images exists."""
-    job = await _end_attempt(session, lease, JobStatus.SUCCEEDED, AttemptOutcome.SUCCEEDED)
+    job = await _end_attempt(
+        session, lease, JobStatus.SUCCEEDED, AttemptOutcome.SUCCEEDED, images_made=len(images)
+    )
     session.add_all(images)
     await session.flush()  # so that storage is counted now, and not while the ledger is locked
     return job
@@ -248,12 +250,14 @@ async def _end_attempt(
     outcome: AttemptOutcome,
     error: JobError | None = None,
     *,
+    images_made: int = 0,
     delay: timedelta = timedelta(0),
 ) -> Job:
     """Close the live attempt and move the job to `status`: the only way out of `running`."""
     changes: dict[str, Any] = {"status": status, "lease_expires_at": None, "worker": None}
     if status.is_final:
         changes |= {"finished_at": func.now(), "error": error.model_dump() if error else None}
+        changes["images_made"] = images_made
     else:
         changes |= {"started_at": None, "available_at": func.now() + delay}
     job = await _update_leased(session, lease, **changes)

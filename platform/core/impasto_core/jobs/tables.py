@@ -51,7 +51,8 @@ class Job(SQLModel, table=True):
     caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
     claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
     denoising steps over all its images. `traceparent` is the W3C trace context it was made in. `quote`, what
-    it can cost at most, and `cost`, its receipt once it has ended, are billing's.
+    it can cost at most, and `cost`, its receipt once it has ended, are billing's. `images_made` still counts
+    those that were deleted.
     """
 
     __tablename__ = "jobs"
@@ -101,6 +102,7 @@ class Job(SQLModel, table=True):
     error: dict[str, Any] | None = json_column(default=None)
     quote: dict[str, Any] | None = json_column(default=None)
     cost: dict[str, Any] | None = json_column(default=None)
+    images_made: int = 0
 
     created_at: datetime = created_now()
     available_at: datetime = timestamp(

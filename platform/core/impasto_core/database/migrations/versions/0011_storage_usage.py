@@ -1,4 +1,4 @@
-"""How many bytes each organization keeps, counted where images and uploads come and go."""
+"""What each organization uses: the bytes it keeps, counted as they come and go, and the images of each job."""
 
 from __future__ import annotations
 
@@ -80,11 +80,17 @@ def upgrade() -> None:
     )
     for name, definition in TRIGGERS.items():
         op.execute(f"CREATE TRIGGER {name} {definition}")
+    op.add_column("jobs", sa.Column("images_made", sa.Integer(), nullable=False, server_default="0"))
+    op.alter_column("jobs", "images_made", server_default=None)
+    # Images that were deleted since are not known any more.
+    op.execute("UPDATE jobs SET images_made = (SELECT count(*) FROM images WHERE job_id = jobs.id)")
+    op.execute("GRANT UPDATE (images_made) ON jobs TO impasto_worker")
     op.create_index("ix_jobs_organization_id_finished_at", "jobs", ["organization_id", "finished_at"])
 
 
 def downgrade() -> None:
     op.drop_index("ix_jobs_organization_id_finished_at", "jobs")
+    op.drop_column("jobs", "images_made")
     for name, definition in TRIGGERS.items():
         op.execute(f"DROP TRIGGER {name} ON {'images' if ' ON images ' in definition else 'uploads'}")
     op.execute("DROP FUNCTION count_storage()")
