@@ -29,7 +29,7 @@ def upgrade() -> None:
         "storage_usage",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("bytes >= 0", name="ck_storage_usage_bytes"),
+        sa.CheckConstraint("bytes >= 0", name="bytes"),
         sa.PrimaryKeyConstraint("organization_id", name="pk_storage_usage"),
         sa.ForeignKeyConstraint(
             ["organization_id"],
