@@ -129,7 +129,6 @@ async def test_the_api_reads_the_ledger_of_its_own_organization(books: Books, ot
 SPENT = "(SELECT id FROM ledger_accounts WHERE organization_id = :mine AND kind = 'spent')"
 HOUSE = SPENT.replace("spent", "house")
 THEIRS = SPENT.replace("=", "<>", 1)
-MINE = "(SELECT id FROM ledger_transactions WHERE organization_id = :mine LIMIT 1)"
 NEW = (
     "WITH movement AS (INSERT INTO ledger_transactions"
     " (id, organization_id, kind, business_key, description, created_at)"
@@ -164,8 +163,9 @@ async def test_a_transaction_takes_no_further_entries_balanced_or_not(books: Boo
     await books.grant(10)
     more = (
         "INSERT INTO ledger_entries (transaction_id, account_id, organization_id, amount)"
-        f" SELECT {MINE}, id, :mine, CASE kind WHEN 'spent' THEN 5 ELSE -5 END FROM ledger_accounts"  # noqa: S608
-        " WHERE kind IN ('spent', 'owed')"
+        " SELECT movement.id, account.id, :mine, CASE account.kind WHEN 'spent' THEN 5 ELSE -5 END"
+        " FROM ledger_transactions AS movement, ledger_accounts AS account"
+        " WHERE account.kind IN ('spent', 'owed')"
     )
     with pytest.raises(IntegrityError, match="a transaction takes no further entries"):
         await execute(books.owner, more, mine=books.organization_id)
