@@ -14,7 +14,7 @@ from ._io import IO, Body
 from ._request import Request
 from ._retry import delay_before_retry
 from ._trace import trace_headers
-from ._version import __version__
+from ._version import API_VERSION, __version__
 
 T = TypeVar("T")
 
@@ -92,6 +92,7 @@ class Core:
             "authorization": f"Bearer {self.api_key}",
             "user-agent": USER_AGENT,
             "accept": "application/json",
+            "impasto-version": API_VERSION,
         }
         timeout = self.timeout
         return self.io.client.build_request(

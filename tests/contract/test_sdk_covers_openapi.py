@@ -60,6 +60,8 @@ def parameters(operation: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """By the SDK's name: where it goes, and its name there."""
     found = {name: ("body", name) for name in body_fields(operation)}
     for parameter in operation.get("parameters", []):
+        if parameter["name"] == "Impasto-Version":
+            continue  # the SDK says by itself what it was built for
         name = parameter["name"].lower().replace("-", "_")
         found[NAMES.get(name, name)] = (parameter["in"], parameter["name"])
     return found

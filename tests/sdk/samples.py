@@ -78,6 +78,7 @@ def api_key(**changes: Any) -> dict[str, Any]:
         "mode": "live",
         "hint": "imp_live_Z7aOjG",
         "scopes": ["jobs:read"],
+        "api_version": "2026-11-22",
         "created_at": NOW,
         "expires_at": None,
         "last_used_at": None,

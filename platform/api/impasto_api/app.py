@@ -11,10 +11,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from impasto_api import health, openapi, problems
 from impasto_api.api_keys.endpoints import router as api_keys
+from impasto_api.api_versions import ApiVersions
+from impasto_api.billing.endpoints import router as billing
+from impasto_api.billing.webhooks import router as payment_webhooks
 from impasto_api.body_limit import BodyLimit
+from impasto_api.credits.endpoints import router as credit_ledger
 from impasto_api.images.endpoints import router as images
 from impasto_api.jobs.endpoints import router as jobs
 from impasto_api.models.endpoints import router as models
+from impasto_api.nodes.endpoints import router as nodes
 from impasto_api.pipelines.endpoints import router as pipelines
 from impasto_api.plans.endpoints import router as plans
 from impasto_api.quotes.endpoints import router as quotes
@@ -23,6 +28,7 @@ from impasto_api.requests import RequestLog
 from impasto_api.services import open_services
 from impasto_api.spend_caps.endpoints import router as spend_caps
 from impasto_api.uploads.endpoints import router as uploads
+from impasto_api.usage.endpoints import router as usage
 from impasto_core.clock import Clock, utc_now
 from impasto_core.settings import Settings, get_settings
 
@@ -54,7 +60,12 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         uploads,
         models,
         pipelines,
+        nodes,
         plans,
+        usage,
+        credit_ledger,
+        billing,
+        payment_webhooks,
         spend_caps,
         api_keys,
         health.router,
@@ -63,6 +74,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(RateLimits)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies if settings else "")
+    app.add_middleware(ApiVersions)
     app.add_middleware(RequestLog)
     problems.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

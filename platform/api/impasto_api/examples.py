@@ -11,6 +11,7 @@ _KEY: dict[str, Any] = {
     "mode": "live",
     "hint": "imp_live_Z7aOjG",
     "scopes": ["images:read", "jobs:read", "jobs:write"],
+    "api_version": "2026-11-22",
     "created_at": "2026-11-22T05:41:07.436211Z",
     "expires_at": None,
     "last_used_at": None,
@@ -98,6 +99,48 @@ _PIPELINE: dict[str, Any] = {
     },
 }
 
+_USAGE: dict[str, Any] = {
+    "object": "usage",
+    "day": "2026-11-22",
+    "model": None,
+    "api_key_id": None,
+    "api_key_name": None,
+    "jobs_succeeded": 12,
+    "jobs_failed": 0,
+    "jobs_canceled": 1,
+    "images": 24,
+    "pixel_steps": 125_829_120,
+    "gpu_seconds": 31.8,
+    "credits": 60,
+}
+
+_GRANT: dict[str, Any] = {
+    "id": "grant_01m80wfa3wev5ahqv2w3zdnkxk",
+    "object": "credit_grant",
+    "source": "monthly",
+    "amount": 500,
+    "remaining": 497,
+    "priority": 10,
+    "valid_from": "2026-11-01T00:00:00Z",
+    "valid_until": "2026-12-01T00:00:00Z",
+    "reference": "monthly:2026-11",
+    "created_at": "2026-11-01T00:00:00Z",
+}
+
+_ENTRY: dict[str, Any] = {
+    "id": "entry_01m80wh5h8e2sbnz8jwgz94ttq",
+    "object": "credit_entry",
+    "kind": "hold",
+    "available": -3,
+    "held": 3,
+    "spent": 0,
+    "owed": 0,
+    "job_id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "api_key_id": "key_01m80wfa3wev5ahqv2w3zdnkxk",
+    "description": "",
+    "created_at": "2026-11-22T05:41:30.611078Z",
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "ApiKey": _KEY,
     "ApiKeyCreate": {"name": "nightly batch", "scopes": ["images:read", "jobs:read", "jobs:write"]},
@@ -140,18 +183,39 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created_at": "2026-11-22T05:42:30.611078Z",
         "expires_at": "2026-11-22T05:57:30.611078Z",
     },
+    "CreditBalance": {
+        "object": "credit_balance",
+        "available": 497,
+        "held": 3,
+        "owed": 0,
+        "expiring_soon": 0,
+        "next_expiry": "2026-12-01T00:00:00Z",
+    },
+    "CreditGrant": _GRANT,
+    "CreditEntry": _ENTRY,
+    "Storage": {"object": "storage_usage", "used_bytes": 48_213, "limit_bytes": 1_000_000_000},
+    "Usage": _USAGE,
     "UploadCreate": {"content_type": "image/png", "size": 48_213},
     "Version": {"version": "0.1.0"},
 } | {
     f"{name}Page": {"data": [item], "has_more": False, "next_cursor": None}
     for name, item in (
         ("ApiKey", _KEY),
+        ("CreditEntry", _ENTRY),
+        ("CreditGrant", _GRANT),
+        ("Usage", _USAGE),
         ("Image", _IMAGE),
         ("Job", _JOB),
         ("Model", _MODEL),
         ("Pipeline", _PIPELINE),
     )
 }
+
+USAGE_CSV = """\
+day,model,api_key_id,api_key_name,jobs_succeeded,jobs_failed,jobs_canceled,images,pixel_steps,gpu_seconds,credits
+2026-11-22,impasto-shapes,,,12,0,1,24,125829120,31.8,60
+2026-11-21,impasto-shapes,,,3,1,0,3,15728640,4.1,9
+"""
 
 QUOTA_EXCEEDED = {
     "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
@@ -164,6 +228,20 @@ QUOTA_EXCEEDED = {
     "errors": [],
     "violated-policies": ["job-creations"],
 }
+
+GRAPH = {
+    "nodes": {
+        "blank": {"id": "blank", "type": "blank_image", "width": 64, "height": 64, "is_intermediate": True},
+        "noisy": {"id": "noisy", "type": "img_noise", "amount": 0.5, "is_intermediate": False},
+    },
+    "edges": [
+        {
+            "source": {"node_id": "blank", "field": "image"},
+            "destination": {"node_id": "noisy", "field": "image"},
+        }
+    ],
+}
+"""A graph that needs no model."""
 
 EVENTS = """\
 id: 0-1

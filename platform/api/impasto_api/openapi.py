@@ -11,14 +11,15 @@ from fastapi.openapi.utils import get_openapi
 
 from impasto_api.examples import EXAMPLES, QUOTA_EXCEEDED
 from impasto_api.jobs.schemas import JobEvent
-from impasto_api.problems import MEDIA_TYPE, ProblemDetails
+from impasto_api.problems import API_VERSION_HEADER, MEDIA_TYPE, ProblemDetails
 from impasto_api.rate_limits.middleware import UNLIMITED
+from impasto_core.api_versions import LATEST, VERSIONS
 
 DESCRIPTION = """\
 Impasto paints pictures from prompts. Create a job, follow its events, download its images.
 
 Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem document. Every answer has an
-`X-Request-Id`. Lists are newest first and paged by cursor.
+`X-Request-Id`, and the `Impasto-Version` that it is in. Lists are newest first and paged by cursor.
 """
 
 TAGS = [
@@ -27,6 +28,7 @@ TAGS = [
     {"name": "uploads", "description": "Pictures to start from."},
     {"name": "models", "description": "What jobs can run on."},
     {"name": "pipelines", "description": "The ways to make pictures."},
+    {"name": "graphs", "description": "InvokeAI's nodes, and workflows made of them."},
     {"name": "billing", "description": "Plans, credits and what is spent of them."},
     {"name": "api keys", "description": "Who may call the API."},
     {"name": "health", "description": "For load balancers and people. No key needed."},
@@ -35,6 +37,7 @@ TAGS = [
 _PROBLEMS = {
     "400": "The request could not be understood",
     "401": "A valid API key is needed",
+    "402": "The payment was declined",
     "403": "The API key may not do this",
     "404": "There is no such thing",
     "409": "The state of things does not allow it",
@@ -43,13 +46,23 @@ _PROBLEMS = {
     "422": "The request is not valid: `errors` names the fields",
     "429": "Too many requests or open streams: `violated-policies` names the limits",
     "500": "Something went wrong on our side",
+    "501": "This installation, or its payment provider, does not offer it",
     "503": "A part of the service is away: try again in a moment",
 }
 
 
 _REF = "#/components/schemas/{model}"
-_REQUEST_ID = {"description": "Quote it if you ask about it.", "schema": {"type": "string"}}
 _HEADERS = {
+    "RequestId": {
+        "description": "Quote it if you ask about it.",
+        "schema": {"type": "string"},
+        "example": "req_01jcp0f85v6zg8yq0gs8zfwdq4",
+    },
+    "ApiVersion": {
+        "description": "The version of the API that the answer is in.",
+        "schema": {"type": "string"},
+        "example": LATEST,
+    },
     "RateLimitPolicy": {
         "description": "The limits that the request met: each one's amount `q` in a window of `w` seconds.",
         "schema": {"type": "string"},
@@ -61,6 +74,18 @@ _HEADERS = {
         "example": '"key";r=59;t=60, "organization";r=119;t=60, "job-creations";r=9;t=3600',
     },
     "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}, "example": 42},
+}
+_EVERY_ANSWER = {
+    "X-Request-Id": {"$ref": "#/components/headers/RequestId"},
+    API_VERSION_HEADER: {"$ref": "#/components/headers/ApiVersion"},
+}
+_API_VERSION = {
+    "name": API_VERSION_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The version of the API to speak, in place of the one that the key is pinned to.",
+    "schema": {"type": "string", "enum": list(VERSIONS)},
+    "example": LATEST,
 }
 _RATE_LIMITS = {
     "RateLimit-Policy": {"$ref": "#/components/headers/RateLimitPolicy"},
@@ -100,11 +125,13 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, methods in schema["paths"].items():
             for method, operation in methods.items():
                 for response in operation["responses"].values():
-                    response.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
+                    response["headers"] = response.get("headers", {}) | _EVERY_ANSWER
                     if path not in UNLIMITED:
                         response["headers"] |= _RATE_LIMITS
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+                if operation.get("security"):
+                    operation.setdefault("parameters", []).append(_API_VERSION)
         schema = _with_public_names(schema)
         for name, example in EXAMPLES.items():
             schema["components"]["schemas"][name]["examples"] = [example]
@@ -123,7 +150,7 @@ def _with_public_names(schema: dict[str, Any]) -> dict[str, Any]:
 def _problem(description: str) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": {"X-Request-Id": _REQUEST_ID},
+        "headers": dict(_EVERY_ANSWER),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
     }
 
@@ -149,15 +176,28 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
     operation["responses"].pop("422", None)
     statuses = ["500", "503"]
     if operation.get("security"):
-        statuses += ["401", "403"]
+        statuses += ["400", "401", "403"]
     if "{" in path:
         statuses += ["404"]
     if "requestBody" in operation:
         statuses += ["400", "413", "415", "422"]
     elif any(parameter["in"] != "path" for parameter in operation.get("parameters", [])):
         statuses += ["422"]
-    if operation["operationId"] in {"jobs.create", "jobs.cancel", "api_keys.roll"}:
+    if operation["operationId"].startswith("billing."):
+        statuses += ["501"]
+    if operation["operationId"] in {"billing.change_subscription"}:
+        statuses += ["402"]
+    if operation["operationId"] in {
+        "jobs.create",
+        "jobs.cancel",
+        "api_keys.roll",
+        "billing.create_checkout_session",
+        "billing.change_subscription",
+        "billing.cancel_subscription",
+        "billing.resume_subscription",
+        "billing.set_auto_top_up",
+    }:
         statuses += ["409"]
     if path not in UNLIMITED:
         statuses += ["429"]
-    return sorted(statuses)
+    return sorted(set(statuses))

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from impasto_core.graphs import GraphProblem, InvalidGraph
 from impasto_core.jobs import lifecycle
 from impasto_core.pipelines import PIPELINES, InvalidInput
 from impasto_core.storage import StorageUnavailable
@@ -23,6 +24,7 @@ from impasto_core.storage import StorageUnavailable
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+API_VERSION_HEADER = "Impasto-Version"
 TYPE_PREFIX = "https://docs.impasto.dev/problems/"
 
 _AWAY = ("08", "53", "57")
@@ -83,6 +85,21 @@ class BadRequest(Problem):
     status, code, title = 400, "bad-request", "The request could not be understood"
 
 
+class WebhookRefused(Problem):
+    status, code, title = 400, "webhook-refused", "The event was not signed by its provider"
+
+
+class UnknownApiVersion(Problem):
+    status, code, title = 400, "unknown-api-version", "There is no such version of the API"
+
+    def __init__(self, known: Sequence[str]) -> None:
+        detail = (
+            f"Known are {', '.join(known)}. Without the header, the version holds that your key is pinned to."
+        )
+        error = FieldError(location="header", field=API_VERSION_HEADER, code="unknown", detail=detail)
+        super().__init__(detail, errors=[error])
+
+
 class Unauthenticated(Problem):
     status, code, title = 401, "unauthenticated", "A valid API key is needed"
 
@@ -136,6 +153,10 @@ class StorageQuotaExceeded(Problem):
         )
 
 
+class PaymentDeclined(Problem):
+    status, code, title = 402, "payment-declined", "The payment was declined"
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "The API key may not do this"
 
@@ -167,6 +188,18 @@ class JobAlreadyFinished(Problem):
 
 class CancelAlreadyRequested(Problem):
     status, code, title = 409, "cancel-already-requested", "The job is already being canceled"
+
+
+class AlreadySubscribed(Problem):
+    status, code, title = 409, "already-subscribed", "There is a subscription already"
+
+
+class NoSubscription(Problem):
+    status, code, title = 409, "no-subscription", "There is no subscription"
+
+
+class PaymentMethodNeeded(Problem):
+    status, code, title = 409, "payment-method-needed", "No card is saved to pay with"
 
 
 class ApiKeyRevoked(Problem):
@@ -232,6 +265,10 @@ class ValidationFailed(Problem):
         pointer = _pointer(field.split(".")) if location == "body" else None
         return cls([FieldError(location=location, field=field, pointer=pointer, code=code, detail=detail)])
 
+    @classmethod
+    def of_graph(cls, problems: Sequence[GraphProblem]) -> ValidationFailed:
+        return cls([_graph_error(problem) for problem in problems])
+
 
 class QuoteAboveMaxCost(Problem):
     status, code, title = 422, "quote-above-max-cost", "The job can cost more than you allow"
@@ -260,6 +297,17 @@ class InternalError(Problem):
         super().__init__("The error has been recorded. Quote the request id if you ask about it.")
 
 
+class PaymentsNotConfigured(Problem):
+    status, code, title = 501, "payments-not-configured", "This installation takes no payments"
+
+    def __init__(self) -> None:
+        super().__init__("No payment provider is set up here. Its operator can grant credits.")
+
+
+class NotOffered(Problem):
+    status, code, title = 501, "not-offered", "The payment provider does not offer this"
+
+
 class ServiceUnavailable(Problem):
     status, code, title = 503, "service-unavailable", "A part of the service is away"
 
@@ -284,7 +332,11 @@ def respond(request: Request, problem: Problem) -> JSONResponse:
         document.model_dump(mode="json") | problem.extensions,
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers={**(problem.headers or {}), "X-Request-Id": request_id},
+        headers={
+            **(problem.headers or {}),
+            "X-Request-Id": request_id,
+            API_VERSION_HEADER: request.state.api_version,
+        },
     )
 
 
@@ -305,9 +357,11 @@ def from_validation(request: Request, error: RequestValidationError) -> Problem:
 
 def _field_error(detail: Mapping[str, Any]) -> FieldError:
     location, *path = detail["loc"]
-    if detail["type"].startswith("union_tag"):
+    if detail["type"] == "unknown_pipeline":
+        path.append("pipeline")
+    elif detail["type"].startswith("union_tag"):
         path.append(detail["ctx"]["discriminator"].strip("'"))
-    elif path and path[0] in PIPELINES:
+    elif path and (path[0] in PIPELINES or path[0] == "graph"):
         path.pop(0)  # pydantic puts the union's tag first; the caller wrote no such level
     if path and path[-1] == "[key]":
         path.pop()  # pydantic's mark for a name that is wrong, and not the value under it
@@ -319,6 +373,22 @@ def _field_error(detail: Mapping[str, Any]) -> FieldError:
         code=detail["type"],
         detail=detail["msg"],
     )
+
+
+def _graph_error(problem: GraphProblem) -> FieldError:
+    names = [_printable(name) for name in ("graph", *problem.path)]
+    return FieldError(
+        location="body",
+        field=".".join(names),
+        pointer=_pointer(names),
+        code=problem.code,
+        detail=_printable(problem.detail),
+    )
+
+
+def _printable(text: str) -> str:
+    """Callers' names may hold halves of characters, which nothing can be sent with."""
+    return text.encode(errors="replace").decode()
 
 
 def _pointer(names: Sequence[str]) -> str:
@@ -363,6 +433,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, InvalidInput)  # noqa: S101
         return respond(request, ValidationFailed.of("body", f"input.{error.field}", error.code, error.detail))
 
+    async def on_invalid_graph(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, InvalidGraph)  # noqa: S101
+        return respond(request, ValidationFailed.of_graph(error.problems))
+
     async def on_job_not_found(request: Request, error: Exception) -> JSONResponse:
         return respond(request, NotFound("There is no such job."))
 
@@ -390,6 +464,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(InvalidInput, on_invalid_input)
+    app.add_exception_handler(InvalidGraph, on_invalid_graph)
     app.add_exception_handler(lifecycle.JobNotFound, on_job_not_found)
     app.add_exception_handler(lifecycle.JobAlreadyFinished, on_job_finished)
     app.add_exception_handler(lifecycle.CancelAlreadyRequested, on_cancel_repeated)

@@ -17,6 +17,8 @@ class ApiKey(Result):
     hint: str
     """How the secret begins, to recognise it by."""
     scopes: list[str]
+    api_version: str
+    """What its requests speak, unless they name another version. This SDK always does."""
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None

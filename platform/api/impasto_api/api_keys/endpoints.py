@@ -83,7 +83,7 @@ async def revoke_key(services: ServicesDep, principal: ApiKeysWriter, key_id: Ap
 async def roll_key(
     services: ServicesDep, principal: ApiKeysWriter, key_id: ApiKeyId, request: ApiKeyRoll
 ) -> NewApiKeyView:
-    """Make a new key with the same name, mode and scopes; the old one ends after the grace period."""
+    """Make a new key that can do and speaks the same; the old one ends after the grace period."""
     now = services.clock()
     async with services.database.tenant(principal.organization_id) as session:
         old = await _locked(session, key_id)
@@ -103,6 +103,7 @@ async def roll_key(
             mode=old.mode,  # type: ignore[arg-type]  # the database checks it
             pepper=services.settings.api_key_pepper.get_secret_value(),
             scopes=map(Scope, old.scopes),
+            api_version=old.api_version,
             expires_at=old.expires_at,
         )
         end = now + timedelta(seconds=request.grace_seconds)

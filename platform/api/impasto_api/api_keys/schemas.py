@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from impasto_core.api_keys.scopes import DEFAULT_SCOPES, Scope
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.api_keys.tokens import Mode
+from impasto_core.api_versions import LATEST
 from impasto_core.fields import Moment, Text
 from impasto_core.ids import ApiKeyId
 
@@ -46,6 +47,10 @@ class ApiKeyView(BaseModel):
     mode: Mode
     hint: str = Field(description="How the token begins, to recognise it by.", examples=["imp_live_Z7aOjG"])
     scopes: list[Scope]
+    api_version: str = Field(
+        description="The version of the API that its requests speak, unless they name another.",
+        examples=[LATEST],
+    )
     created_at: AwareDatetime
     expires_at: AwareDatetime | None
     last_used_at: AwareDatetime | None = Field(description="Accurate to a few seconds.")

@@ -8,6 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from fastapi.security.http import HTTPAuthorizationCredentials
 
+from impasto_api.api_versions import pin
 from impasto_api.auth.keys import InvalidKey, Principal
 from impasto_api.problems import Forbidden, Unauthenticated
 from impasto_api.rate_limits.middleware import RequestLimitsDep
@@ -25,6 +26,7 @@ _bearer = HTTPBearer(
 
 
 async def authenticate(
+    request: Request,
     services: ServicesDep,
     limits: RequestLimitsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
@@ -36,6 +38,7 @@ async def authenticate(
     except InvalidKey as error:
         await limits.count_failed_authentication()
         raise Unauthenticated(str(error)) from None
+    pin(request, principal.api_version)
     bind(organization_id=format_id("org", principal.organization_id))
     await limits.admit(principal)
     return principal
@@ -60,8 +63,12 @@ ImagesReader = Annotated[Principal, Allowed(Scope.IMAGES_READ)]
 ImagesWriter = Annotated[Principal, Allowed(Scope.IMAGES_WRITE)]
 UploadsReader = Annotated[Principal, Allowed(Scope.UPLOADS_READ)]
 UploadsWriter = Annotated[Principal, Allowed(Scope.UPLOADS_WRITE)]
+NodesReader = Annotated[Principal, Allowed(Scope.NODES_READ)]
+WorkflowsReader = Annotated[Principal, Allowed(Scope.WORKFLOWS_READ)]
+WorkflowsWriter = Annotated[Principal, Allowed(Scope.WORKFLOWS_WRITE)]
 ModelsReader = Annotated[Principal, Allowed(Scope.MODELS_READ)]
 ApiKeysReader = Annotated[Principal, Allowed(Scope.API_KEYS_READ)]
 ApiKeysWriter = Annotated[Principal, Allowed(Scope.API_KEYS_WRITE)]
+UsageReader = Annotated[Principal, Allowed(Scope.USAGE_READ)]
 BillingReader = Annotated[Principal, Allowed(Scope.BILLING_READ)]
 BillingWriter = Annotated[Principal, Allowed(Scope.BILLING_WRITE)]

@@ -36,7 +36,7 @@ _FLUSH_SECONDS = 5
 _CAPACITY = 10_000
 
 _FIND = text(
-    "SELECT id, organization_id, mode, scopes, token_hash, expires_at, revoked_at,"
+    "SELECT id, organization_id, mode, scopes, api_version, token_hash, expires_at, revoked_at,"
     " CAST(find_plan(organization_id) AS text) AS plan FROM find_api_key(:lookup_id)"
 )
 _TOUCH = text("SELECT touch_api_keys(CAST(:ids AS uuid[]), CAST(:used_at AS timestamptz[]))")
@@ -54,6 +54,7 @@ class Principal:
     api_key_id: UUID
     mode: Mode
     scopes: frozenset[Scope]
+    api_version: str
     plan: Plan
 
 
@@ -110,7 +111,9 @@ class KeyRing:
         if row is None:
             return None
         plan = Plan.model_validate_json(row.plan) if row.plan else shipped_free_plan()
-        principal = Principal(row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)), plan)
+        principal = Principal(
+            row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)), row.api_version, plan
+        )
         key = _Key(principal, row.token_hash, row.expires_at, row.revoked_at)
         # A change that was announced while we read may not be in what we read: then it is not kept.
         if self._listening and changes == self._changes:

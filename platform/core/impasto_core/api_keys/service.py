@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from impasto_core.api_keys.scopes import DEFAULT_SCOPES, Scope
 from impasto_core.api_keys.tables import ApiKey
 from impasto_core.api_keys.tokens import Mode, mint
+from impasto_core.api_versions import LATEST
 
 
 async def create_api_key(
@@ -22,6 +23,7 @@ async def create_api_key(
     pepper: str,
     scopes: Iterable[Scope] = DEFAULT_SCOPES,
     expires_at: datetime | None = None,
+    api_version: str = LATEST,
 ) -> tuple[ApiKey, str]:
     """The stored key and its token. The token exists here and never again: it is not stored."""
     token = mint(mode)
@@ -32,6 +34,7 @@ async def create_api_key(
         lookup_id=token.lookup_id,
         token_hash=token.hash(pepper),
         scopes=sorted(set(scopes)),
+        api_version=api_version,
         expires_at=expires_at,
     )
     session.add(key)
