@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 
 from impasto_api.auth.keys import KeyRing
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
+from impasto_billing.payments.provider import PaymentProvider, ProviderName
+from impasto_billing.payments.providers import make_providers
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
 from impasto_core.queue import WakeUps, make_broker
@@ -34,6 +36,7 @@ class Services:
     wake_ups: WakeUps
     keys: KeyRing
     limiter: RateLimiter
+    providers: Mapping[ProviderName, PaymentProvider]
     followers: Counter[UUID]
     """Open streams and waits by organization."""
 
@@ -49,6 +52,7 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     )
     broker = make_broker(settings)
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
+    providers = make_providers(settings)
     try:
         async with (
             keys.listening(),
@@ -63,9 +67,12 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
                 WakeUps(broker),
                 keys,
                 limiter,
+                providers,
                 Counter(),
             )
     finally:
+        for provider in providers.values():
+            await provider.close()
         broker.close()
         await redis.aclose()
         await database.close()

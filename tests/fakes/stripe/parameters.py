@@ -12,8 +12,8 @@ import types
 import typing
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import ImmutableMultiDict
 from stripe import RequestOptions
 from typing_extensions import is_typeddict
 
@@ -22,10 +22,10 @@ from tests.fakes.stripe.errors import InvalidRequest
 _KEY = re.compile(r"^([^\[\]]+)((?:\[[^\[\]]*\])*)$")
 
 
-def decode(form: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
+def decode(form: str) -> dict[str, Any]:
     """`a[b][0]=c` as {"a": {"b": ["c"]}}."""
     root: dict[str, Any] = {}
-    for name, value in form.multi_items():
+    for name, value in parse_qsl(form, keep_blank_values=True):
         match = _KEY.match(name)
         if match is None:
             raise InvalidRequest(f"Invalid parameter name: {name}", "parameter_invalid", name)

@@ -41,7 +41,7 @@ def _route(account: Account, method: str, path: str, schema: type, handler: Hand
         try:
             _authenticate(account, request)
             body = await request.body()
-            sent = await request.form() if method == "POST" else request.query_params
+            sent = body.decode() if method == "POST" else request.url.query
             values = check(decode(sent), schema)
             key = request.headers.get("idempotency-key")
             if method == "POST" and key is not None and key in answers:
@@ -305,7 +305,15 @@ def list_disputes(account: Account, values: dict[str, Any], _: dict[str, str]) -
     return _page("/v1/disputes", _where(account.all("dispute"), values, "payment_intent", "charge"), values)
 
 
-# Usage
+# Events and usage
+
+
+def list_events(account: Account, values: dict[str, Any], _: dict[str, str]) -> Object:
+    types = values.get("types", [])
+    if len(types) > 20:
+        raise InvalidRequest("At most 20 types.", "parameter_invalid", "types")
+    found = [event for event in reversed(account.webhooks.history) if not types or event["type"] in types]
+    return _page("/v1/events", found, values)
 
 
 def create_meter_event(account: Account, values: dict[str, Any], _: dict[str, str]) -> Object:
@@ -351,5 +359,6 @@ ENDPOINTS: list[tuple[str, str, type, Handler]] = [
     ("GET", "/v1/payment_intents/{id}", params.PaymentIntentRetrieveParams, get_intent),
     ("GET", "/v1/refunds", params.RefundListParams, list_refunds),
     ("GET", "/v1/disputes", params.DisputeListParams, list_disputes),
+    ("GET", "/v1/events", params.EventListParams, list_events),
     ("POST", "/v1/billing/meter_events", params.billing.MeterEventCreateParams, create_meter_event),
 ]

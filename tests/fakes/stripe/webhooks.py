@@ -29,28 +29,27 @@ class Webhooks:
     def __init__(self, clock: Callable[[], int], *, secret: str, api_version: str) -> None:
         self.url = ""
         self.secret = secret
+        self.history: list[dict[str, Any]] = []
         self.pending: list[dict[str, Any]] = []
         self.sent: list[Delivery] = []
         self._clock = clock
         self._api_version = api_version
-        self._count = 0
 
     def announce(self, type_: str, object_: dict[str, Any]) -> None:
         """Something happened. The event keeps the object as it is at this moment."""
-        self._count += 1
-        self.pending.append(
-            {
-                "id": f"evt_{self._count:06}",
-                "object": "event",
-                "api_version": self._api_version,
-                "created": self._clock(),
-                "data": {"object": json.loads(json.dumps(object_))},
-                "livemode": False,
-                "pending_webhooks": 1,
-                "request": {"id": None, "idempotency_key": None},
-                "type": type_,
-            }
-        )
+        event = {
+            "id": f"evt_{len(self.history) + 1:06}",
+            "object": "event",
+            "api_version": self._api_version,
+            "created": self._clock(),
+            "data": {"object": json.loads(json.dumps(object_))},
+            "livemode": False,
+            "pending_webhooks": 1,
+            "request": {"id": None, "idempotency_key": None},
+            "type": type_,
+        }
+        self.history.append(event)
+        self.pending.append(event)
 
     def sign(self, event: dict[str, Any]) -> Delivery:
         body = json.dumps(event, indent=2)

@@ -24,8 +24,13 @@ from impasto_api.rate_limits.windows import Quota
 if TYPE_CHECKING:
     from impasto_api.services import Services
 
-UNLIMITED = {"/livez", "/readyz"}
-"""What the platform itself asks for, all the time."""
+UNLIMITED = {
+    "/livez",
+    "/readyz",
+    "/v1/billing/webhooks/stripe",
+    "/v1/billing/webhooks/lemon-squeezy",
+}
+"""What the platform itself asks for, all the time, and what payment providers send: in bursts, and signed."""
 
 
 class RequestLimits:

@@ -256,7 +256,7 @@ class Books:
         row = await self._row(subscription_id)
         if row is None:
             return []  # its own event will come
-        due = await self.effective_plan(row)
+        due = await effective_plan(self.session, row, self.now)
         if due == row.effective_plan:
             return []
         changes = [f"{format_id('org', row.organization_id)}: plan {row.effective_plan} -> {due}"]
@@ -265,20 +265,6 @@ class Books:
         await self.session.flush()
         await plans.assign(self.session, row.organization_id, await self._best_plan(row.organization_id))
         return changes
-
-    async def effective_plan(self, row: SubscriptionRow) -> str:
-        if not SubscriptionStatus(row.status).is_live:
-            return FREE
-        paid = select(Purchase.plan).where(
-            Purchase.provider == row.provider,
-            Purchase.subscription_id == row.subscription_id,
-            col(Purchase.period_start) <= self.now,
-            col(Purchase.period_end) > self.now,
-            col(Purchase.refunded) < col(Purchase.amount),
-            col(Purchase.disputed).is_(False),
-        )
-        found = (await self.session.exec(paid)).all()
-        return _greatest([row.plan, *(plan for plan in found if plan)])
 
     async def _best_plan(self, organization_id: UUID) -> str:
         """An organization may have come to a second subscription by another provider."""
@@ -293,6 +279,22 @@ class Books:
             SubscriptionRow.subscription_id == subscription_id,
         )
         return (await self.session.exec(query)).one_or_none()
+
+
+async def effective_plan(session: AsyncSession, row: SubscriptionRow, now: datetime) -> str:
+    """What the subscription gives now."""
+    if not SubscriptionStatus(row.status).is_live:
+        return FREE
+    paid = select(Purchase.plan).where(
+        Purchase.provider == row.provider,
+        Purchase.subscription_id == row.subscription_id,
+        col(Purchase.period_start) <= now,
+        col(Purchase.period_end) > now,
+        col(Purchase.refunded) < col(Purchase.amount),
+        col(Purchase.disputed).is_(False),
+    )
+    found = (await session.exec(paid)).all()
+    return _greatest([row.plan, *(plan for plan in found if plan)])
 
 
 def _check_amounts(payment: Payment) -> None:

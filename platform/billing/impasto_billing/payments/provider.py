@@ -37,6 +37,11 @@ class SubscriptionStatus(StrEnum):
         return self in (self.TRIALING, self.ACTIVE, self.PAST_DUE)
 
     @property
+    def is_owed(self) -> bool:
+        """Whether it exists for good or ill: what was never paid for is as if it had not been."""
+        return not self.is_over and self is not self.INCOMPLETE
+
+    @property
     def is_over(self) -> bool:
         """Whether it can never be live again."""
         return self in (self.CANCELED, self.INCOMPLETE_EXPIRED)

@@ -1,0 +1,1 @@
+"""Billing: credit packs, subscriptions, invoices, automatic purchases, and what payment providers send."""

@@ -1,0 +1,96 @@
+"""A shop, whose organization is on the free plan and has no credits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from impasto_api.app import create_app
+from impasto_billing.payments.chores import Chores
+from impasto_core.database import Database
+from impasto_core.settings import Settings
+from tests.api.conftest import MovableClock
+from tests.billing.payments.shop import Books, FakeShop
+from tests.fakes import stripe
+from tests.support.databases import DatabaseUrls
+from tests.support.servers import serve
+from tests.support.tenants import Tenant, make_tenant
+
+PLANS = {"starter": 25_00, "pro": 75_00, "studio": 150_00}
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+async def account(clock: MovableClock) -> stripe.Account:
+    account = stripe.Account(clock)
+    for plan, price in PLANS.items():
+        account.add_price(f"impasto_{plan}", price)
+    return account
+
+
+@pytest.fixture
+async def stripe_url(account: stripe.Account) -> AsyncIterator[str]:
+    async with serve(stripe.create_app(account)) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(settings: Settings, urls: DatabaseUrls, account: stripe.Account, stripe_url: str) -> Settings:
+    payments = {
+        "payments_database_url": urls.payments,
+        "stripe_secret_key": account.secret_key,
+        "stripe_webhook_secret": account.webhooks.secret,
+        "stripe_api_base": stripe_url,
+        "payment_return_hosts": ["app.impasto.test"],
+    }
+    return Settings.model_validate(settings.model_dump() | payments)
+
+
+@pytest.fixture
+async def tenant(owner_database: Database, settings: Settings) -> Tenant:
+    return await make_tenant(owner_database, settings, plan="free", balance=0)
+
+
+@pytest.fixture
+async def base_url(settings: Settings, clock: MovableClock, redis: Redis) -> AsyncIterator[str]:
+    async with serve(create_app(settings, clock=clock)) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(base_url: str, tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=base_url, headers=tenant.headers, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def chores(settings: Settings) -> AsyncIterator[Chores]:
+    chores = Chores.of(settings)
+    assert chores is not None
+    yield chores
+    await chores.close()
+
+
+@pytest.fixture
+def books(owner_database: Database, tenant: Tenant, clock: MovableClock) -> Books:
+    return Books(owner_database, tenant, clock)
+
+
+@pytest.fixture
+async def shop(
+    client: httpx.AsyncClient,
+    base_url: str,
+    books: Books,
+    chores: Chores,
+    account: stripe.Account,
+    clock: MovableClock,
+) -> FakeShop:
+    account.webhooks.url = f"{base_url}/v1/billing/webhooks/stripe"
+    return FakeShop(client, books, chores, account, clock)
