@@ -15,6 +15,8 @@ from uuid_utils.compat import uuid7
 
 __all__ = [
     "ApiKeyId",
+    "CreditEntryId",
+    "CreditGrantId",
     "ImageId",
     "JobId",
     "OrganizationId",
@@ -71,5 +73,7 @@ ApiKeyId = Annotated[UUID, *_public("key")]
 JobId = Annotated[UUID, *_public("job")]
 ImageId = Annotated[UUID, *_public("img")]
 UploadId = Annotated[UUID, *_public("upl")]
+CreditGrantId = Annotated[UUID, *_public("grant")]
+CreditEntryId = Annotated[UUID, *_public("entry")]
 SpendCapId = Annotated[UUID, *_public("cap")]
 SpendAlertId = Annotated[UUID, *_public("alert")]

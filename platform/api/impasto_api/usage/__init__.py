@@ -1,0 +1,1 @@
+"""What an organization used: jobs, images, time, credits and storage."""
