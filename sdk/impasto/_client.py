@@ -14,11 +14,13 @@ from ._twin import Async, Colour, Sync, run
 
 if TYPE_CHECKING:
     from .resources.api_keys import ApiKeys
+    from .resources.credits import Credits
     from .resources.images import Images
     from .resources.jobs import Jobs
     from .resources.models import Models
     from .resources.pipelines import Pipelines
     from .resources.uploads import Uploads
+    from .resources.usage import Usage
 
 DEFAULT_BASE_URL = "https://api.impasto.dev"
 
@@ -85,6 +87,20 @@ class _Client(Generic[Colour]):
         from .resources.api_keys import ApiKeys
 
         return ApiKeys(self._core)
+
+    @cached_property
+    def usage(self) -> Usage[Colour]:
+        """What was made, and what it cost."""
+        from .resources.usage import Usage
+
+        return Usage(self._core)
+
+    @cached_property
+    def credits(self) -> Credits[Colour]:
+        """What there is to spend, and where it went."""
+        from .resources.credits import Credits
+
+        return Credits(self._core)
 
     def with_options(
         self, *, timeout: float | httpx.Timeout | None = None, max_retries: int | None = None

@@ -158,7 +158,12 @@ class InvalidRequestError(APIError): ...
 class IdempotencyKeyReusedError(InvalidRequestError): ...
 
 
-class RateLimitError(APIError): ...
+class RateLimitError(APIError):
+    """Too many requests: `violated_policies` names the limits, which the header RateLimit-Policy explains."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        self.violated_policies: list[str] = list(_problem(response).get("violated-policies") or ())
 
 
 class ServerError(APIError): ...

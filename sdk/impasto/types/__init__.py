@@ -1,6 +1,7 @@
 """What the API answers, as pydantic models."""
 
 from .api_key import ApiKey, NewApiKey
+from .credits import CreditBalance, CreditEntry, CreditGrant
 from .event import (
     AsyncEvent,
     Canceled,
@@ -19,6 +20,7 @@ from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus
 from .model import Model
 from .pipeline import Pipeline, PipelineLimits
 from .upload import Upload
+from .usage import StorageUsage, Usage
 
 __all__ = [
     "ApiKey",
@@ -27,6 +29,9 @@ __all__ = [
     "AsyncImageList",
     "AsyncJob",
     "Canceled",
+    "CreditBalance",
+    "CreditEntry",
+    "CreditGrant",
     "Event",
     "Failed",
     "Image",
@@ -44,7 +49,9 @@ __all__ = [
     "Queued",
     "Started",
     "Step",
+    "StorageUsage",
     "Succeeded",
     "TextToImage",
     "Upload",
+    "Usage",
 ]
