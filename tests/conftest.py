@@ -17,6 +17,7 @@ from impasto_core.database import Database
 from impasto_core.settings import Settings
 from impasto_ctl.embedded import EmbeddedServers
 from tests.support.databases import DatabaseUrls, Template
+from tests.support.drift import assert_zero_drift
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +52,16 @@ def template(servers: EmbeddedServers) -> Iterator[Template]:
 
 
 @pytest.fixture
-def urls(template: Template) -> Iterator[DatabaseUrls]:
-    """URLs of a database of this test's own, one for each role."""
+def urls(template: Template, request: pytest.FixtureRequest) -> Iterator[DatabaseUrls]:
+    """URLs of a database of this test's own, one for each role. Its ledger is verified at the end."""
     name = f"impasto_test_{secrets.token_hex(6)}"
-    yield asyncio.run(template.copy(name))
-    asyncio.run(template.drop(name))
+    urls = asyncio.run(template.copy(name))
+    yield urls
+    try:
+        if not request.node.get_closest_marker("drift"):
+            asyncio.run(assert_zero_drift(urls.owner))
+    finally:
+        asyncio.run(template.drop(name))
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_a_sound_ledger_has_zero_drift(owned: str) -> None:
     assert result.output.endswith("zero drift\n")
 
 
+@pytest.mark.drift
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [
