@@ -26,9 +26,9 @@ STEPS = 3
 class Brush:
     """Paints a graph's images in one color, and nothing of its prompt.
 
-    `error` makes it fail, `crash` raise. While held, it waits in the middle of the first picture,
-    or before the step that `waits_before` names, until it is released or told to cancel, which it does not notice when it is `deaf`. With `slow_models`, it waits
-    when it is given a model too.
+    `error` makes it fail, `crash` raise. While held, it waits before the step that
+    `waits_before` names, until it is released or told to cancel, which it does not notice when it is `deaf`.
+    With `slow_models`, it waits when it is given a model too.
     """
 
     def __init__(self) -> None:

@@ -12,6 +12,10 @@ from redis.asyncio import Redis
 from sqlalchemy import func, update
 from sqlmodel import col, select
 
+from impasto_billing.ledger import service as ledger
+from impasto_billing.ledger.service import Balance
+from impasto_billing.prices import price_list_of
+from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.images.tables import Image
 from impasto_core.jobs.events import EventReader, StreamEvent
@@ -39,13 +43,16 @@ class Jobs:
     async def add(
         self, pipeline: str = "text-to-image", images_in: dict[str, str] | None = None, **values: object
     ) -> Job:
-        """Queue a job, one step of 64 x 64 pixels unless `values` say otherwise. Nobody is woken."""
+        """Queue a job, one step of 64 x 64 pixels unless `values` say otherwise. Nobody is woken.
+
+        Like any job it has a quote, which is held.
+        """
         chosen = PIPELINES[pipeline]
         values = {"prompt": "a heart", "seed": 7, "steps": 1} | values
         request = chosen.input_type(**values).resolve(self.model)
         job = Job(
             organization_id=self.organization_id,
-            model_id=self.model.id,
+            models=[self.model.slug],
             mode="live",
             pool=self.model.pool,
             pipeline=pipeline,
@@ -54,9 +61,22 @@ class Jobs:
             pixel_steps=request.work().pixel_steps,
             images_in=images_in or {},
         )
+        quote = price_list_of(utc_now()).quote_work(self.model, request.work(), pipeline)
+        job.quote = quote.model_dump(mode="json")
         async with self._database.session() as session:
             session.add(job)
+            await ledger.hold(
+                session,
+                organization_id=self.organization_id,
+                job_id=job.id,
+                amount=quote.amount,
+                api_key_id=None,
+            )
         return job
+
+    async def balance(self) -> Balance:
+        async with self._database.session() as session:
+            return await ledger.balance(session, self.organization_id, utc_now())
 
     async def get(self, job: Job) -> Job:
         async with self._database.session() as session:

@@ -86,6 +86,7 @@ async def test_a_job_whose_worker_went_silent_is_queued_again(
     await sweeper.sweep()
     assert (await jobs.get(job)).status == "queued"
     assert await jobs.outcomes(job) == ["lost"]
+    assert (await jobs.balance()).held == 1, "its quote, still"
 
 
 async def test_a_job_that_loses_three_workers_fails_and_its_readers_hear_of_it(
@@ -102,6 +103,8 @@ async def test_a_job_that_loses_three_workers_fails_and_its_readers_hear_of_it(
     assert failed.status == "failed"
     assert failed.error is not None
     assert failed.error["code"] == "worker-lost"
+    assert (failed.cost or {})["amount"] == 0
+    assert (await jobs.balance()).held == 0
     assert (await events_of(redis, job))[-1] == Finished()
     with pytest.raises(Fenced):
         await EventWriter(redis, job.id, 3).write(Finished())
@@ -116,7 +119,10 @@ async def test_a_job_to_be_canceled_ends_without_its_worker(
         await lifecycle.cancel(session, job.id)
     await jobs.expire_lease(job)
     await sweeper.sweep()
-    assert (await jobs.get(job)).status == "canceled"
+    canceled = await jobs.get(job)
+    assert canceled.status == "canceled"
+    assert (canceled.cost or {})["amount"] == 0, "nobody knows how many steps ran"
+    assert (await jobs.balance()).held == 0
     assert await events_of(redis, job) == [Finished()]
 
 
