@@ -19,9 +19,8 @@ cost each, however many workers there are. And none starves: until its next star
 organization m gets no more than (S - v) x weight(m) and one job. One at its limit of concurrent jobs does not
 wait: it is served when it has room again, and gets no credit for the time before.
 
-Triggers on `jobs` keep queue_shares (migration 0003), at commit, so that claims never wait for each other.
-Claims that overlap in time do not see each other's charges, and may take several jobs of one organization;
-the charges add up all the same.
+Triggers on `jobs` keep queue_shares (migration 0003). The claims of a pool follow one another, milliseconds
+apart; one that takes longer than PATIENCE_MILLISECONDS is not waited for, and some jobs may change places.
 """
 
 from __future__ import annotations
@@ -42,8 +41,11 @@ from impasto_core.organizations.tables import Organization
 MIN_COST = 512 * 512
 """In pixels x steps: what the smallest job counts, since it too keeps a worker busy for a moment."""
 
-LOCKED_MILLISECONDS = 5000
-"""How long a claim that does not move may keep others from its organization."""
+PATIENCE_MILLISECONDS = 100
+"""How long a claim waits for those before it."""
+
+FROZEN_MILLISECONDS = 5000
+"""How long a claim in which nothing moves may keep others from a limited organization."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Turn:
 
     organization_id: UUID
     is_limited: bool
+
+
+async def await_queue(session: AsyncSession, pool: str) -> None:
+    """Let the claims before this one be charged for. It is after those that begin now until its end."""
+    await session.exec(select(func.await_queue(pool, PATIENCE_MILLISECONDS)))
 
 
 async def next_turn(session: AsyncSession, pool: str, *, passing: Collection[UUID]) -> Turn | None:
@@ -75,7 +82,7 @@ async def lock_places(session: AsyncSession, organization_id: UUID) -> None:
     """Until the end of the transaction nobody else claims for the organization, in whatever pool."""
     lock = func.pg_advisory_xact_lock(func.hashtextextended(f"impasto-places-{organization_id}", 0))
     # Should this process freeze, the server ends its transaction.
-    patience = func.set_config("idle_in_transaction_session_timeout", str(LOCKED_MILLISECONDS), True)
+    patience = func.set_config("idle_in_transaction_session_timeout", str(FROZEN_MILLISECONDS), True)
     await session.exec(select(lock, patience))
 
 
@@ -105,7 +112,7 @@ def places_left(organization_id: Any) -> ScalarSelect[int | None]:
     organization, job = aliased(Organization), aliased(Job)
     running = (
         select(func.count(col(job.id)))
-        .where(job.organization_id == organization_id, job.status == JobStatus.RUNNING)
+        .where(job.organization_id == organization.id, job.status == JobStatus.RUNNING)
         .scalar_subquery()
     )
     limit = col(organization.concurrent_jobs)

@@ -76,6 +76,7 @@ async def claim(session: AsyncSession, *, pool: str, worker: str, lease_seconds:
 
     Jobs that others are claiming at this moment are passed over, not waited for.
     """
+    await fair_queue.await_queue(session, pool)
     passed: list[UUID] = []
     while turn := await fair_queue.next_turn(session, pool, passing=passed):
         job = await _take(session, pool, turn, worker=worker, lease_seconds=lease_seconds)

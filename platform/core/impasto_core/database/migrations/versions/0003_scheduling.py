@@ -86,6 +86,20 @@ FUNCTIONS = (
         ON CONFLICT (pool, organization_id) DO UPDATE SET backlogged = true;
     END $$
     """,
+    # Claims follow one another, so that each sees what the last was charged. One that hangs is not waited for.
+    """
+    CREATE FUNCTION await_queue(pool text, milliseconds int) RETURNS boolean LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    BEGIN
+        PERFORM set_config('lock_timeout', milliseconds::text, true);
+        PERFORM pg_advisory_xact_lock(hashtextextended('impasto-queue-' || pool, 0));
+        PERFORM set_config('lock_timeout', '0', true);
+        RETURN true;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END $$
+    """,
     # The order in which jobs will be claimed if nothing changes, and how long the work before each takes the
     # workers that are busy now, at the speed of the pool's latest jobs. It tells nothing but numbers, and
     # only of jobs whose ids the caller knows.
@@ -154,6 +168,7 @@ SIGNATURES = {
     "job_queue_changed()": None,
     "clear_backlog(text, uuid)": None,
     "mend_queue_shares()": "impasto_worker",
+    "await_queue(text, int)": "impasto_worker",
     "queue_places(uuid[])": "impasto_api",
 }
 
