@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ _OPTIONS = {  # of `impasto generate`, by the names of the API
     "n": int,
     "strength": float,
 }
+
+
+_USAGE_COLUMNS = {"day": "day", "model": "model", "api_key": "api_key_name"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +85,25 @@ def _paths(output: Path, count: int) -> list[Path]:
 def _list(client: Impasto, options: argparse.Namespace) -> None:
     columns, _ = _RESOURCES[options.resource]
     items: Any = getattr(client, options.resource.replace("-", "_")).list()
-    rows = [[_cell(getattr(item, column)) for column in columns] for item in islice(items, options.limit)]
+    _table(columns, islice(items, options.limit))
+
+
+def _credits(client: Impasto, options: argparse.Namespace) -> None:
+    _table(("available", "held", "owed", "expiring_soon", "next_expiry"), [client.credits.balance()])
+
+
+def _usage(client: Impasto, options: argparse.Namespace) -> None:
+    query = {"start": options.start, "end": options.end, "group_by": options.by}
+    if options.csv:
+        sys.stdout.write(client.usage.csv(**query))
+        return
+    groups = [_USAGE_COLUMNS[name] for name in options.by.split(",") if name in _USAGE_COLUMNS]
+    columns = (*groups, "jobs_succeeded", "jobs_failed", "jobs_canceled", "images", "gpu_seconds", "credits")
+    _table(columns, client.usage.list(**query, limit=100))
+
+
+def _table(columns: Sequence[str], items: Iterable[Any]) -> None:
+    rows = [[_cell(getattr(item, column)) for column in columns] for item in items]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in [columns, *rows]:
         _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -99,7 +121,7 @@ def _cell(value: Any) -> str:
         "-"
         if value is None
         else value.isoformat(" ", "seconds")
-        if hasattr(value, "isoformat")
+        if isinstance(value, datetime)
         else str(value)
     )
 
@@ -129,6 +151,16 @@ def _parser() -> argparse.ArgumentParser:
         generate.add_argument(flag, type=kind, metavar=kind.__name__.upper())
     generate.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT, metavar="SECONDS")
     generate.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+    credit = commands.add_parser("credits", help="what there is to spend")
+    credit.set_defaults(run=_credits)
+
+    usage = commands.add_parser("usage", help="what was made, and what it cost")
+    usage.set_defaults(run=_usage)
+    usage.add_argument("--by", default="day", metavar="day,model,api_key", help="one or more of these")
+    usage.add_argument("--start", metavar="DATE", help="the first day; by default 29 days before the last")
+    usage.add_argument("--end", metavar="DATE", help="the last day; by default today")
+    usage.add_argument("--csv", action="store_true", help="print all of it as CSV")
 
     for name, (_, actions) in _RESOURCES.items():
         resource = commands.add_parser(name, help=f"list, {', '.join(actions)}")
