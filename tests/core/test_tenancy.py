@@ -235,7 +235,7 @@ async def test_the_api_cannot_add_rows_to_another_organization(
     api_database: Database, tenant: Tenant, stranger: Tenant, subtests: pytest.Subtests
 ) -> None:
     for table, columns in {
-        "jobs": "id, organization_id, model_id, mode, pool, pipeline, input, graph, pixel_steps, priority,"
+        "jobs": "id, organization_id, mode, pool, input, models, graph, pixel_steps, priority,"
         " images_in, metadata, status, attempt, created_at",
         "uploads": "id, organization_id, status, object_key, verified_key, content_type, size,"
         " created_at, expires_at",

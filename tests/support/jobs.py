@@ -16,7 +16,7 @@ async def queue_job(owner: Database, organization_id: UUID, model: Model, **chan
     request = TextToImageInput(prompt="a big red heart", seed=1, steps=2).resolve(model)
     job = Job(
         organization_id=organization_id,
-        model_id=model.id,
+        models=[model.slug],
         mode="live",
         pool=model.pool,
         pipeline=TEXT_TO_IMAGE.id,

@@ -84,8 +84,7 @@ _API_VERSION = {
     "in": "header",
     "required": False,
     "description": "The version of the API to speak, in place of the one that the key is pinned to.",
-    "schema": {"type": "string", "enum": list(VERSIONS)},
-    "example": LATEST,
+    "schema": {"type": "string", "enum": list(VERSIONS), "examples": [LATEST]},
 }
 _RATE_LIMITS = {
     "RateLimit-Policy": {"$ref": "#/components/headers/RateLimitPolicy"},
@@ -119,6 +118,9 @@ def document(app: FastAPI) -> dict[str, Any]:
             "JobEvent": JobEvent.json_schema(ref_template=_REF, mode="serialization"),
         }.items():
             components["schemas"] = added.pop("$defs") | components["schemas"] | {name: added}
+        for event in components["schemas"]["JobEvent"]["discriminator"]["mapping"].values():
+            described = components["schemas"][event.rpartition("/")[2]]
+            described["required"] = sorted({"type", *described["required"]})  # it tells them apart
         components["responses"] = {f"Problem{status}": _problem(text) for status, text in _PROBLEMS.items()}
         components["responses"]["Problem429"] = _quota_exceeded()
         components["headers"] = _HEADERS
@@ -130,8 +132,8 @@ def document(app: FastAPI) -> dict[str, Any]:
                         response["headers"] |= _RATE_LIMITS
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
-                if operation.get("security"):
-                    operation.setdefault("parameters", []).append(_API_VERSION)
+                operation.setdefault("parameters", []).append(_API_VERSION)
+                operation.setdefault("security", [])  # none is needed, and that is meant
         schema = _with_public_names(schema)
         for name, example in EXAMPLES.items():
             schema["components"]["schemas"][name]["examples"] = [example]
@@ -174,9 +176,9 @@ def _quota_exceeded() -> dict[str, Any]:
 
 def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     operation["responses"].pop("422", None)
-    statuses = ["500", "503"]
+    statuses = ["400", "500", "503"]
     if operation.get("security"):
-        statuses += ["400", "401", "403"]
+        statuses += ["401", "403"]
     if "{" in path:
         statuses += ["404"]
     if "requestBody" in operation:

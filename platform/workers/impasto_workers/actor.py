@@ -9,6 +9,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from sqlmodel import col, select
+
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.tables import Job
 from impasto_core.models.tables import Model
@@ -44,16 +46,16 @@ class JobRunner:
             began = time.time_ns()
             claimed = await self._claim(pool)
             if claimed is not None:
-                job, model = claimed
+                job, models = claimed
                 with attempt_span(job, began):
-                    await Attempt(self._services, job, model, self._stop).run()
+                    await Attempt(self._services, job, models, self._stop).run()
         except RuntimeStuck:
             logger.critical("the device does not answer any more")
             self._on_stuck()
         finally:
             self._stop = None
 
-    async def _claim(self, pool: str) -> tuple[Job, Model] | None:
+    async def _claim(self, pool: str) -> tuple[Job, list[Model]] | None:
         async with self._services.database.session() as session:
             job = await lifecycle.claim(
                 session,
@@ -63,7 +65,8 @@ class JobRunner:
             )
             if job is None:
                 return None
-            return job, await session.get_one(Model, job.model_id)
+            models = await session.exec(select(Model).where(col(Model.slug).in_(job.models)))
+            return job, list(models.all())
 
     def close(self, grace_seconds: float) -> None:
         """Take no further job, and give the running one back where it has not ended in `grace_seconds`."""

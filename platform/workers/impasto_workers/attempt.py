@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from opentelemetry.trace import SpanKind
 
 from impasto_billing.settlement import Usage
 from impasto_core.database import DATABASE_ERRORS
+from impasto_core.graphs import InvalidGraph
+from impasto_core.graphs.validation import check
 from impasto_core.jobs import fair_queue
 from impasto_core.jobs.events import EventWriter, Finished, Started
 from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
@@ -57,10 +59,10 @@ class RuntimeStuck(Exception):
 class Attempt:
     """One claim of one job. `run` it once, on the event loop."""
 
-    def __init__(self, services: Services, job: Job, model: Model, stop: Stop) -> None:
+    def __init__(self, services: Services, job: Job, models: Sequence[Model], stop: Stop) -> None:
         self._services = services
         self._job = job
-        self._model = model
+        self._models = models
         self._stop = stop
         self._lease = Lease(job.id, job.attempt)
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
@@ -103,10 +105,6 @@ class Attempt:
             return self._stopped(stopped.reason)
         except JobFailed as failure:
             return failed(failure.error)
-        except ModelUnavailable as error:
-            logger.error("the model cannot be used: %s", error)
-            message = f"The model {self._model.slug} could not be loaded."
-            return failed(JobError(code="model-unavailable", message=message, retryable=True))
         except StorageUnavailable as error:
             return self._without_storage(error)
         except Exception:  # ours to repair; the job must come to an end all the same
@@ -116,7 +114,8 @@ class Attempt:
 
     async def _make_pictures(self) -> list[Picture]:
         with stage("model"):
-            await self._stop.race(self._services.models.ensure(self._model))
+            self._check_graph()
+            await self._load_models()
         with stage("inputs"):
             given = await self._stop.race(self._given_images())
         with stage("graph"):
@@ -129,6 +128,26 @@ class Attempt:
             # Uploads under way are waited for, so that what they wrote can be deleted.
             await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
         return pictures
+
+    def _check_graph(self) -> None:
+        """Once more: what lies in the database may be older than our rules. InvokeAI looks at it as well."""
+        try:
+            check(self._job.graph)
+        except InvalidGraph as invalid:
+            logger.error("the graph is not sound: %s", invalid)
+            message = f"The graph cannot be run: {invalid}."
+            raise JobFailed(JobError(code="invalid-graph", message=message)) from None
+
+    async def _load_models(self) -> None:
+        missing = set(self._job.models) - {model.slug for model in self._models}
+        if missing:
+            raise JobFailed(model_unavailable(min(missing)))
+        for model in self._models:
+            try:
+                await self._stop.race(self._services.models.ensure(model))
+            except ModelUnavailable as error:
+                logger.error("a model cannot be used: %s", error)
+                raise JobFailed(model_unavailable(model.slug)) from None
 
     async def _given_images(self) -> dict[str, bytes]:
         return {name: await self._given_image(name, key) for name, key in self._job.images_in.items()}
@@ -261,6 +280,11 @@ class Attempt:
                 await self._services.wake_ups.send(pool)
         except (QueueUnavailable, *DATABASE_ERRORS):
             logger.warning("no worker was woken, the sweeper will")
+
+
+def model_unavailable(slug: str) -> JobError:
+    message = f"The model {slug} could not be loaded."
+    return JobError(code="model-unavailable", message=message, retryable=True)
 
 
 def patience_with_runtime(reason: StopReason) -> float:

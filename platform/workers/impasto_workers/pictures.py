@@ -49,7 +49,8 @@ class Picture:
 
     def row(self) -> Image:
         """A new row at every call, always the same: a transaction that failed may be tried again."""
-        first_seed = self.job.input.get("seed")
+        # A graph has its seeds in its nodes.
+        first_seed = self.job.input.get("seed") if self.job.pipeline else None
         return Image(
             id=self.id,
             organization_id=self.job.organization_id,

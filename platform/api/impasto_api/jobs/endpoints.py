@@ -12,15 +12,15 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
-from impasto_api.examples import EVENTS
+from impasto_api.examples import EVENTS, GRAPH
 from impasto_api.idempotency.key import IdempotencyKey, fingerprint
 from impasto_api.images import repository as images
 from impasto_api.jobs import repository, service, waiting
 from impasto_api.jobs.prefer import WaitSeconds
-from impasto_api.jobs.schemas import JobRequest, JobView
+from impasto_api.jobs.schemas import GraphView, JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
-from impasto_api.problems import TooManyFollowers
+from impasto_api.problems import NotFound, TooManyFollowers
 from impasto_api.rate_limits.middleware import RequestLimitsDep
 from impasto_api.services import ServicesDep
 from impasto_billing.settlement import settle
@@ -52,6 +52,7 @@ _EXAMPLES = {
             },
         },
     },
+    "graph": {"summary": "A graph of InvokeAI's nodes", "value": {"graph": GRAPH}},
 }
 
 
@@ -134,6 +135,7 @@ async def list_jobs(
     created_after: Annotated[Moment | None, Query(description="Only later jobs.")] = None,
     created_before: Annotated[Moment | None, Query(description="Only earlier jobs.")] = None,
 ) -> Page[JobView]:
+    """Newest first. Filters add up."""
     query = repository.matching(
         status=status, pipeline=pipeline, created_after=created_after, created_before=created_before
     )
@@ -150,7 +152,18 @@ async def list_jobs(
 
 @router.get("/{job_id}", operation_id="jobs.get", summary="Get a job")
 async def get_job(services: ServicesDep, principal: JobsReader, job_id: JobId) -> JobView:
+    """As it is now. URLs of its images are signed anew every time."""
     return await service.view(services, principal.organization_id, job_id)
+
+
+@router.get("/{job_id}/graph", operation_id="jobs.graph", summary="Get a job's graph")
+async def get_graph(services: ServicesDep, principal: JobsReader, job_id: JobId) -> GraphView:
+    """The graph as it runs: your own, or what the pipeline made of your input. You can send it as `graph`."""
+    async with services.database.tenant(principal.organization_id) as session:
+        graph = await repository.get_graph(session, job_id)
+    if graph is None:
+        raise NotFound("There is no such job.")
+    return GraphView.model_validate(graph)
 
 
 @router.post("/{job_id}/cancel", operation_id="jobs.cancel", summary="Cancel a job")

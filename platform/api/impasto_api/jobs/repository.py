@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import defer
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
@@ -21,6 +23,10 @@ async def get_status(session: AsyncSession, job_id: UUID) -> JobStatus | None:
     return JobStatus(status) if status else None
 
 
+async def get_graph(session: AsyncSession, job_id: UUID) -> dict[str, Any] | None:
+    return (await session.exec(select(Job.graph).where(Job.id == job_id))).one_or_none()
+
+
 def matching(
     *,
     status: JobStatus | None,
@@ -28,7 +34,8 @@ def matching(
     created_after: datetime | None,
     created_before: datetime | None,
 ) -> SelectOfScalar[Job]:
-    query = select(Job)
+    # A graph may be large, and no list shows it.
+    query = select(Job).options(defer(Job.graph, raiseload=True))  # type: ignore[arg-type]  # it is a column
     if status is not None:
         query = query.where(Job.status == status)
     if pipeline is not None:

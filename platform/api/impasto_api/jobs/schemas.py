@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from impasto_api.images.schemas import ImageView
+from impasto_api.jobs.places import QueuePlace
 from impasto_api.services import Services
 from impasto_billing.ledger.tables import MAX_CREDITS
 from impasto_billing.prices import Quote, Receipt
 from impasto_core.api_keys.tokens import Mode
 from impasto_core.fields import Text
+from impasto_core.graphs.limits import MAX_EDGES, MAX_NODES
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs import events
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.jobs.tables import Job, JobStatus
-from impasto_core.pipelines import ImageToImageInput, TextToImageInput
+from impasto_core.pipelines import PIPELINES, ImageToImageInput, TextToImageInput
+
+_END = {
+    "type": "object",
+    "properties": {"node_id": {"type": "string"}, "field": {"type": "string"}},
+    "required": ["node_id", "field"],
+}
+GRAPH_SCHEMA: dict[str, Any] = {
+    "title": "Graph",
+    "type": "object",
+    "description": "A graph in InvokeAI's own format. Images are named by the ids of uploads or of earlier"
+    " images, models by their ids. `GET /v1/nodes` has the types of nodes.",
+    "properties": {
+        "nodes": {
+            "type": "object",
+            "description": "The nodes by their ids. An image of a node whose `is_intermediate` is false is a"
+            " result.",
+            "minProperties": 1,
+            "maxProperties": MAX_NODES,
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "As the node is called."},
+                    "type": {"type": "string", "examples": ["compel"]},
+                    "is_intermediate": {"type": "boolean", "default": False},
+                },
+                "required": ["id", "type"],
+            },
+        },
+        "edges": {
+            "type": "array",
+            "maxItems": MAX_EDGES,
+            "items": {
+                "type": "object",
+                "properties": {"source": _END, "destination": _END},
+                "required": ["source", "destination"],
+            },
+        },
+    },
+    "required": ["nodes"],
+}
 
 Metadata = Annotated[
     dict[
@@ -28,6 +83,17 @@ Metadata = Annotated[
     Field(max_length=16, description="Your own notes on the job: up to 16 names and texts.", examples=[{}]),
 ]
 
+
+Priority = Annotated[
+    int,
+    Field(
+        ge=-10,
+        le=10,
+        description="Among your organization's queued jobs the higher priority starts first, and then the"
+        " earlier job. It does not count against other organizations' jobs.",
+        examples=[0],
+    ),
+]
 
 MaxCost = Annotated[
     int | None,
@@ -48,6 +114,7 @@ class TextToImageRequest(BaseModel):
     pipeline: Literal["text-to-image"]
     input: TextToImageInput
     metadata: Metadata = {}
+    priority: Priority = 0
     max_cost: MaxCost = None
 
 
@@ -59,10 +126,48 @@ class ImageToImageRequest(BaseModel):
     pipeline: Literal["image-to-image"]
     input: ImageToImageInput
     metadata: Metadata = {}
+    priority: Priority = 0
     max_cost: MaxCost = None
 
 
-JobRequest = Annotated[TextToImageRequest | ImageToImageRequest, Field(discriminator="pipeline")]
+def _encodable(graph: Any) -> Any:
+    """Refuses halves of characters: JSON can write them, but nothing can be sent or stored that has one."""
+    try:
+        json.dumps(graph, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("invalid_text", "It has a character that cannot be stored.") from None
+    return graph
+
+
+class GraphRequest(BaseModel):
+    """Run a graph of your own: InvokeAI's nodes, and the edges between them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # Any value: `impasto_core.graphs` says what is wrong with it, node by node.
+    graph: Annotated[Any, AfterValidator(_encodable), WithJsonSchema(GRAPH_SCHEMA)]
+    metadata: Metadata = {}
+    priority: Priority = 0
+    max_cost: MaxCost = None
+
+
+def _kind(body: Any) -> str | None:
+    if isinstance(body, GraphRequest) or (isinstance(body, dict) and "graph" in body):
+        return "graph"
+    pipeline = body.get("pipeline") if isinstance(body, dict) else getattr(body, "pipeline", None)
+    return pipeline if isinstance(pipeline, str) and pipeline in PIPELINES else None
+
+
+JobRequest = Annotated[
+    Annotated[TextToImageRequest, Tag("text-to-image")]
+    | Annotated[ImageToImageRequest, Tag("image-to-image")]
+    | Annotated[GraphRequest, Tag("graph")],
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_pipeline",
+        custom_error_message="Send a pipeline, text-to-image or image-to-image, with its input; or a graph.",
+    ),
+]
 
 
 class JobView(BaseModel):
@@ -71,10 +176,17 @@ class JobView(BaseModel):
     id: JobId
     object: Literal["job"] = "job"
     status: JobStatus
-    pipeline: str
-    model: str = Field(examples=["impasto-shapes"])
-    input: dict[str, Any] = Field(description="As it runs: with defaults, size and seed filled in.")
+    pipeline: str | None = Field(
+        description="Null for a graph of your own; see `GET /v1/jobs/{id}/graph`.", examples=["text-to-image"]
+    )
+    model: str | None = Field(
+        description="Null where a graph names none, or several.", examples=["impasto-shapes"]
+    )
+    input: dict[str, Any] = Field(
+        description="As it runs: with defaults, size and seed filled in. Empty for a graph."
+    )
     metadata: dict[str, str]
+    priority: int
     mode: Mode
     images: list[ImageView] = Field(description="In order; empty until the job has succeeded.")
     error: JobError | None = Field(description="Why the job failed.")
@@ -82,6 +194,9 @@ class JobView(BaseModel):
         description="The most that it can cost. Null for jobs from before there were prices."
     )
     cost: Receipt | None = Field(description="What it cost; null until it has ended.")
+    queue: QueuePlace | None = Field(
+        description="Where it stands. Null in lists, in the answer that made it, and once it has started."
+    )
     attempt: int = Field(description="How many times a worker has begun it.")
     cancel_requested: bool
     created_at: AwareDatetime
@@ -91,7 +206,9 @@ class JobView(BaseModel):
     running_seconds: float | None = Field(description="From the latest start to the end.")
 
     @classmethod
-    def of(cls, job: Job, images: Iterable[Image], services: Services) -> JobView:
+    def of(
+        cls, job: Job, images: Iterable[Image], services: Services, queue: QueuePlace | None = None
+    ) -> JobView:
         waited_until = job.started_at or job.finished_at
         # Jobs are created by our clock and started by the database's: never less than no time at all.
         queued_seconds = max(0.0, (waited_until - job.created_at).total_seconds()) if waited_until else None
@@ -99,14 +216,16 @@ class JobView(BaseModel):
             id=job.id,
             status=JobStatus(job.status),
             pipeline=job.pipeline,
-            model=job.input["model"],
+            model=job.models[0] if len(job.models) == 1 else None,
             input=job.input,
             metadata=job.user_metadata,
+            priority=job.priority,
             mode=job.mode,
             images=[ImageView.of(image, services) for image in images],
             error=JobError.model_validate(job.error) if job.error else None,
             quote=Quote.model_validate(job.quote) if job.quote else None,
             cost=Receipt.model_validate(job.cost) if job.cost else None,
+            queue=queue,
             attempt=job.attempt,
             cancel_requested=job.cancel_requested_at is not None,
             created_at=job.created_at,
@@ -119,11 +238,19 @@ class JobView(BaseModel):
         )
 
 
+class GraphView(BaseModel):
+    """A graph in InvokeAI's own format, with the models as its workers know them."""
+
+    nodes: dict[str, dict[str, Any]]
+    edges: list[dict[str, Any]]
+
+
 class QueuedEvent(BaseModel):
-    """The first event of every stream."""
+    """The first event of every stream. Sent again, with the same id as the event before, when it moves up."""
 
     type: Literal["queued"] = "queued"
     job_id: JobId
+    queue: QueuePlace | None = Field(description="Where it stands; null once it has started.")
 
 
 class StartedEvent(events.Started):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,10 +15,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from impasto_api.auth.keys import Principal
 from impasto_api.idempotency import repository as idempotency
 from impasto_api.images import repository as images
-from impasto_api.jobs import repository
-from impasto_api.jobs.schemas import ImageToImageRequest, JobView, TextToImageRequest
+from impasto_api.jobs import drafts, repository
+from impasto_api.jobs.schemas import GraphRequest, ImageToImageRequest, JobView, TextToImageRequest
 from impasto_api.jobs.sources import Source, find_sources
-from impasto_api.plans.limits import images_need, model_need, require, size_need
+from impasto_api.plans.limits import require
 from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
 from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
@@ -27,9 +27,8 @@ from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import Quote, price_list_of
 from impasto_billing.spending import service as spending
 from impasto_core.ids import format_id, parse_id
-from impasto_core.jobs.tables import Job
-from impasto_core.models.service import find_model
-from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
+from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.models.tables import Model
 from impasto_core.queue import QueueUnavailable
 from impasto_core.telemetry import bind, current_traceparent, traced
 
@@ -51,7 +50,7 @@ class Answer:
 async def create(
     services: Services,
     principal: Principal,
-    request: TextToImageRequest | ImageToImageRequest,
+    request: TextToImageRequest | ImageToImageRequest | GraphRequest,
     *,
     key: str | None,
     fingerprint: bytes,
@@ -59,26 +58,24 @@ async def create(
 ) -> Answer:
     """Make the job, once for every idempotency key, and wake a worker.
 
-    Raises InvalidInput, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits,
+    Raises InvalidInput, InvalidGraph, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits,
     StorageQuotaExceeded, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
     """
     organization_id = principal.organization_id
-    references = request.input.images()
-    sources: dict[str, Source] = {}
-    if references:
+    if isinstance(request, GraphRequest) or request.input.images():
         # Reading pictures takes time, and no transaction should wait for it. A replay comes first: the
         # pictures of a request that was answered once may be gone by now.
         async with services.database.tenant(organization_id) as session:
             if replay := await _replay(services, session, key, fingerprint):
                 return replay
-        sources = await find_sources(services, organization_id, references)
+    material = await _gather(services, principal, request)
 
     async with services.database.tenant(organization_id) as session:
         if key is not None:
             await idempotency.lock(session, organization_id, key)
             if replay := await _replay(services, session, key, fingerprint):
                 return replay
-        job, quote = await _make(services, session, principal, request, sources)
+        job, quote = await _make(services, session, principal, request, material)
         if request.max_cost is not None and quote.amount > request.max_cost:
             raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
         await check_storage(session, principal)
@@ -97,7 +94,7 @@ async def create(
             )
         await _pay(services, session, principal, job, quote.amount)
     bind(job_id=format_id("job", job.id))
-    jobs_created.add(1, {"pipeline": job.pipeline, "pool": job.pool})
+    jobs_created.add(1, {"pipeline": job.pipeline or "graph", "pool": job.pool})
     await _wake(services, job.pool)
     return Answer(job.id, body, replayed=False)
 
@@ -139,13 +136,18 @@ async def _pay(
 
 
 async def quote(
-    services: Services, principal: Principal, request: TextToImageRequest | ImageToImageRequest
+    services: Services,
+    principal: Principal,
+    request: TextToImageRequest | ImageToImageRequest | GraphRequest,
 ) -> tuple[Quote, int]:
-    """What the job would be quoted at, and the credits available. Raises InvalidInput, NotInPlan."""
+    """What the job would be quoted at, and the credits available.
+
+    Raises InvalidInput, InvalidGraph, NotInPlan.
+    """
     organization_id = principal.organization_id
-    sources = await find_sources(services, organization_id, request.input.images(), keep=False)
+    material = await _gather(services, principal, request, keep=False)
     async with services.database.tenant(organization_id) as session:
-        _, quote = await _make(services, session, principal, request, sources)
+        _, quote = await _make(services, session, principal, request, material)
         balance = await ledger.balance(session, organization_id, services.clock())
     return quote, balance.available
 
@@ -161,48 +163,68 @@ async def _replay(
     return Answer(parse_id("job", record.body["id"]), record.body, replayed=True)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What is looked up before a job's transaction: `graph` and `models` only for a graph of the caller's."""
+
+    sources: dict[str, Source]
+    graph: dict[str, Any] = field(default_factory=dict)
+    models: list[Model] = field(default_factory=list)
+
+
+async def _gather(
+    services: Services,
+    principal: Principal,
+    request: TextToImageRequest | ImageToImageRequest | GraphRequest,
+    *,
+    keep: bool = True,
+) -> Material:
+    """Raises InvalidInput, InvalidGraph."""
+    organization_id = principal.organization_id
+    if isinstance(request, GraphRequest):
+        async with services.database.tenant(organization_id) as session:
+            graph, models = await drafts.check_graph(session, request.graph)
+        sources = await drafts.find_graph_sources(services, principal, graph, keep=keep)
+        return Material(sources, graph, models)
+    references = request.input.images()
+    if not references:
+        return Material({})
+    return Material(await find_sources(services, organization_id, references, keep=keep))
+
+
 async def _make(
     services: Services,
     session: AsyncSession,
     principal: Principal,
-    request: TextToImageRequest | ImageToImageRequest,
-    sources: dict[str, Source],
+    request: TextToImageRequest | ImageToImageRequest | GraphRequest,
+    material: Material,
 ) -> tuple[Job, Quote]:
-    """The job, not stored yet, and its price. Raises InvalidInput, NotInPlan."""
-    slug = request.input.model or services.settings.default_model
-    model = await find_model(session, slug)
-    if model is None:
-        raise InvalidInput("model", "not_found", f"There is no model {slug}: see GET /v1/models.")
-    init = next(iter(sources.values()), None)
-    resolved: PipelineInput = request.input.resolve(
-        model, init_size=(init.width, init.height) if init else None
-    )
-    width, height = resolved.size()
-    await require(
-        session,
-        principal.plan,
-        [model_need(model), size_need(width, height), images_need(resolved.n)],
-    )
-    pictures = "1 image" if resolved.n == 1 else f"{resolved.n} images"
+    """The job, not stored yet, and its price. Raises InvalidInput, InvalidGraph, NotInPlan."""
+    if isinstance(request, GraphRequest):
+        draft = await drafts.draft_graph(services, session, material.graph, material.models, material.sources)
+    else:
+        draft = await drafts.draft_pipeline(services, session, request, material.sources)
+    await require(session, principal.plan, draft.needs)
     quote = price_list_of(services.clock()).quote_work(
-        model,
-        resolved.work(),
-        f"{request.pipeline}, {pictures} of {width} x {height} pixels, {resolved.denoising_steps()} steps",
+        draft.priced_as,
+        draft.work,
+        draft.description,
         discount_percent=principal.plan.discount_percent,
     )
     job = Job(
         organization_id=principal.organization_id,
         api_key_id=principal.api_key_id,
-        model_id=model.id,
         mode=principal.mode,
-        pool=model.pool,
-        pipeline=request.pipeline,
-        input=resolved.model_dump(mode="json"),
-        graph=PIPELINES[request.pipeline].build(resolved, model),
-        pixel_steps=resolved.work().pixel_steps,
+        pool=draft.priced_as.pool,
+        pipeline=draft.pipeline,
+        input=draft.input,
+        models=[model.slug for model in draft.models],
+        graph=draft.graph,
+        pixel_steps=draft.work.pixel_steps,
         quote=quote.model_dump(mode="json"),
-        images_in={reference: sources[field].object_key for field, reference in resolved.images().items()},
+        images_in=draft.images_in,
         user_metadata=request.metadata,
+        priority=request.priority,
         traceparent=current_traceparent(),
         created_at=services.clock(),
     )
@@ -224,4 +246,5 @@ async def view(services: Services, organization_id: UUID, job_id: UUID) -> JobVi
         if job is None:
             raise NotFound("There is no such job.")
         made = await images.of_jobs(session, [job_id]) if job.finished_at else []
-    return JobView.of(job, made, services)
+    queue = await services.places.of(job_id) if job.status == JobStatus.QUEUED else None
+    return JobView.of(job, made, services, queue)

@@ -18,6 +18,7 @@ from impasto_api.jobs import repository
 from impasto_api.problems import TooManyFollowers
 from impasto_api.services import Services
 from impasto_core.database import DATABASE_ERRORS
+from impasto_core.jobs.tables import JobStatus
 from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,11 @@ ASK_SECONDS = 2.0
 
 async def follow(
     services: Services, organization_id: UUID, job_id: UUID, after: str, *, ended: bool = False
-) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+) -> AsyncIterator[tuple[str, StreamEvent] | JobStatus | None]:
     """The job's events after an id, until the job has ended and no event is left.
 
-    `ended` says that it is known to have. Yields None every now and then while nothing happens, so that the
-    caller can do something else.
+    `ended` says that it is known to have. Yields the job's status every now and then while nothing happens, so
+    that the caller can do something else; None where it cannot be known.
     """
     reader = EventReader(services.redis, job_id)
     with _counted(services, organization_id):
@@ -58,8 +59,9 @@ def _counted(services: Services, organization_id: UUID) -> Iterator[None]:
 
 async def _follow(
     services: Services, reader: EventReader, organization_id: UUID, job_id: UUID, after: str, ended: bool
-) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+) -> AsyncIterator[tuple[str, StreamEvent] | JobStatus | None]:
     while True:
+        status = None
         try:
             entries = await reader.read(after, wait_seconds=None if ended else ASK_SECONDS)
         except RedisError:
@@ -86,7 +88,7 @@ async def _follow(
         else:
             ended = status is None or status.is_final
         if not ended:
-            yield None
+            yield status
 
 
 async def wait(services: Services, organization_id: UUID, job_id: UUID, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """How large what flows along the edges can get, told before anything runs.
 
 Every output gets a bound from those of its node's inputs: how large a number, how long a text, how many
-pixels and items. So a graph cannot hide a range of a million behind a sum, or a gigabyte's picture behind a scale.
+pixels and items. So a graph cannot hide a range of a million behind a sum, or a gigabyte behind a scale.
 """
 
 from __future__ import annotations

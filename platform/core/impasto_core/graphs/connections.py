@@ -61,11 +61,14 @@ class Connections:
         waiting = {node: len({edge.source for edge in edges}) for node, edges in self._into.items()}
         ready = [node for node, count in waiting.items() if not count]
         for node in ready:
-            for follower in dict.fromkeys(edge.destination for edge in self._from[node]):
+            for follower in self._followers(node):
                 waiting[follower] -= 1
                 if not waiting[follower]:
                     ready.append(follower)
         return ready
+
+    def _followers(self, node: str) -> list[str]:
+        return list(dict.fromkeys(edge.destination for edge in self._from[node]))
 
     def problems(self) -> Iterator[GraphProblem]:
         """Everything wrong with the edges. Rules that need sound edges are looked at only where they are."""
@@ -91,6 +94,8 @@ class Connections:
                 yield edge.problem("self_loop", "A node cannot feed itself.")
                 return
         caught = self.nodes.keys() - set(self.in_order())
+        while behind := {node for node in caught if caught.isdisjoint(self._followers(node))}:
+            caught -= behind  # fed by the cycle, but not on it
         if caught:
             edge = next(edge for edge in self.edges if {edge.source, edge.destination} <= caught)
             yield edge.problem("cycle", f"The graph has a cycle among {', '.join(sorted(caught)[:5])}.")

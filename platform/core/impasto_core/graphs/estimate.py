@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from impasto_core.graphs.bounds import (
@@ -34,7 +35,15 @@ LEAST = 64 * 64
 """Pixel steps of a graph that makes nearly nothing."""
 
 
-def estimate(graph: Mapping[str, Any], connections: Connections, references: Mapping[str, Bound]) -> Work:
+@dataclass(frozen=True)
+class Estimate:
+    """What running a graph takes at the most. `largest` is the largest picture that it makes."""
+
+    work: Work
+    largest: Size
+
+
+def estimate(graph: Mapping[str, Any], connections: Connections, references: Mapping[str, Bound]) -> Estimate:
     """The most that running a sound graph can take.
 
     Denoising is what takes the time: pixels x steps, once for the network and once for each ControlNet. A
@@ -43,21 +52,22 @@ def estimate(graph: Mapping[str, Any], connections: Connections, references: Map
     references: the sizes of the images, and the networks of the models, that the graph names.
     Raises InvalidGraph where there is no such bound, or it is too high.
     """
-    estimate = _Estimate(graph, connections, references)
+    sums = _Sums(graph, connections, references)
     for node in connections.in_order():
-        estimate.add(node)
-    if estimate.problems:
-        raise InvalidGraph(estimate.problems)
-    estimate.check_totals()
-    return Work(max(estimate.pixel_steps, estimate.pixels, LEAST), estimate.results)
+        sums.add(node)
+    if sums.problems:
+        raise InvalidGraph(sums.problems)
+    sums.check_totals()
+    return Estimate(Work(max(sums.pixel_steps, sums.pixels, LEAST), sums.results), sums.largest)
 
 
-class _Estimate:
+class _Sums:
     def __init__(
         self, graph: Mapping[str, Any], connections: Connections, references: Mapping[str, Bound]
     ) -> None:
         self.problems: list[GraphProblem] = []
         self.pixel_steps = self.pixels = self.steps = self.results = self.runs = 0
+        self.largest = Size(1, 1)
         self._nodes = graph["nodes"]
         self._connections = connections
         self._references = references
@@ -138,6 +148,7 @@ class _Estimate:
             for output, bound in self._outputs[name].items()
             if isinstance(bound, Size) and node.type.outputs[output].type.name in PICTURES
         ]
+        self.largest = max([self.largest, *sizes], key=lambda size: size.pixels)
         if node.type.type in DENOISERS:
             steps = denoising_steps(node)
             self.steps += times * steps

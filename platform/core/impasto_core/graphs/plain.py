@@ -29,6 +29,10 @@ def shape_problems(graph: Any) -> Iterator[GraphProblem]:
         yield GraphProblem(
             ("nodes",), "too_many_nodes", f"The graph has {len(nodes)} nodes; it may have {MAX_NODES}."
         )
+    elif any(len(name) > MAX_NAME or any(_text_problems((), name)) for name in nodes):
+        yield GraphProblem(
+            ("nodes",), "invalid_name", f"An id may have {MAX_NAME} characters, none of them NUL."
+        )
     if not isinstance(edges, list):
         yield GraphProblem(("edges",), "invalid_type", "It must be a list.")
     elif len(edges) > MAX_EDGES:

@@ -27,6 +27,20 @@ def check(graph: Any) -> Connections:
     return connections_of(graph, catalogue)
 
 
+def check_data(graph: Any) -> None:
+    """Raises InvalidGraph for what cannot be looked at node by node, or not be stored."""
+    found = list(shape_problems(graph)) or list(itertools.islice(_all_data_problems(graph), MAX_PROBLEMS))
+    if found:
+        raise InvalidGraph(found)
+
+
+def _all_data_problems(graph: Mapping[str, Any]) -> Iterator[GraphProblem]:
+    for name, node in graph["nodes"].items():
+        yield from data_problems(("nodes", name), node)
+    for index, edge in enumerate(graph.get("edges", [])):
+        yield from data_problems(("edges", str(index)), edge)
+
+
 def connections_of(graph: Mapping[str, Any], catalogue: Catalogue) -> Connections:
     """The edges of a graph that was found to be sound."""
     nodes = {name: _known(catalogue, node) for name, node in graph["nodes"].items()}

@@ -1,0 +1,1 @@
+"""Nodes: what graphs are made of."""
