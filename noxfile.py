@@ -68,6 +68,7 @@ def lint(session: nox.Session) -> None:
     _run(session, PLATFORM / "mypy")
     _run(session, PLATFORM / "pyright", "--project", "sdk", "--pythonpath", PLATFORM / "python")
     _run(session, PLATFORM / "lint-imports")
+    _lint_contract(session)
 
 
 @nox.session(venv_backend="none", requires=["platform", "worker"])
@@ -99,6 +100,22 @@ def bench(session: nox.Session) -> None:
     """Measure everything, and write docs/benchmarks.md. With names, only those parts."""
     _install_once(session, *PLATFORM_DISTRIBUTIONS, *BENCH)
     session.run("python", "-m", "bench", "--worker-python", str(WORKER / "python"), *session.posargs)
+
+
+def _lint_contract(session: nox.Session) -> None:
+    """openapi.json by the linters that openapi/package-lock.json pins, on the Node.js of a wheel."""
+    folder = ROOT / "openapi"
+    lock, installed = folder / "package-lock.json", folder / "node_modules" / "installed"
+    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    with session.chdir(folder):
+        if not installed.exists() or installed.read_text() != lock.read_text():
+            _run(session, PLATFORM / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            installed.write_text(lock.read_text())
+        for package, *arguments in (
+            ("@stoplight/spectral-cli/dist/index.js", "lint", "openapi.json", "--fail-severity=hint"),
+            ("@redocly/cli/bin/cli.js", "lint"),
+        ):
+            _run(session, PLATFORM / "node", Path("node_modules") / package, *arguments, env=quiet)
 
 
 def _up(session: nox.Session, *arguments: str) -> None:

@@ -28,6 +28,7 @@ class Version(BaseModel):
 
 @router.get("/livez", operation_id="health.live", summary="Is the process alive?")
 async def live() -> Health:
+    """It is, where this is answered."""
     return Health()
 
 
@@ -50,4 +51,5 @@ async def _database(services: Services) -> None:
 
 @router.get("/version", operation_id="health.version", summary="Which release is this?")
 async def get_version() -> Version:
+    """The release that answers. The API's own versions are dates: see `Impasto-Version`."""
     return Version(version=version("impasto-api"))

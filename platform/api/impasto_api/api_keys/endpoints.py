@@ -62,6 +62,7 @@ async def list_keys(services: ServicesDep, principal: ApiKeysReader, page: PageD
 
 @router.get("/{key_id}", operation_id="api_keys.get", summary="Get an API key")
 async def get_key(services: ServicesDep, principal: ApiKeysReader, key_id: ApiKeyId) -> ApiKeyView:
+    """Also one that is revoked or has expired."""
     async with services.database.tenant(principal.organization_id) as session:
         key = await repository.get(session, key_id)
     if key is None:

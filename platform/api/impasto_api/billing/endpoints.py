@@ -85,6 +85,7 @@ async def create_portal_session(
 
 @router.get("/subscription", operation_id="billing.get_subscription", summary="Get the subscription")
 async def get_subscription(services: ServicesDep, principal: BillingReader) -> SubscriptionView:
+    """The plan that is paid for, until when, and what becomes of it then."""
     async with services.database.tenant(principal.organization_id) as session:
         row = await repository.find_subscription(session)
     return SubscriptionView.of(row) if row else SubscriptionView.none()
@@ -144,6 +145,7 @@ async def list_invoices(
 
 @router.get("/auto-top-up", operation_id="billing.get_auto_top_up", summary="Get the automatic purchase")
 async def get_auto_top_up(services: ServicesDep, principal: BillingReader) -> AutoTopUpView:
+    """When credits are bought by themselves, and how many."""
     async with services.database.tenant(principal.organization_id) as session:
         return AutoTopUpView.of(await repository.find_auto_top_up(session))
 

@@ -26,6 +26,7 @@ async def list_images(
     page: PageDep,
     job_id: Annotated[JobId | None, Query(description="Only images of this job.")] = None,
 ) -> Page[ImageView]:
+    """Newest first, without those that were deleted."""
     query = repository.visible()
     if job_id is not None:
         query = query.where(Image.job_id == job_id)

@@ -21,6 +21,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", operation_id="models.list", summary="List models")
 async def list_models(services: ServicesDep, principal: ModelsReader, page: PageDep) -> Page[ModelView]:
+    """Those that jobs can name, newest first."""
     async with services.database.tenant(principal.organization_id) as session:
         rows, next_cursor = await page.select(session, select(Model).where(col(Model.enabled)), Model.id)
     default = services.settings.default_model
@@ -33,6 +34,7 @@ async def get_model(
     principal: ModelsReader,
     model_id: Annotated[Text, Path(max_length=63, examples=["impasto-shapes"])],
 ) -> ModelView:
+    """What it is, and which sizes it paints."""
     async with services.database.tenant(principal.organization_id) as session:
         model = await find_model(session, model_id)
     if model is None:

@@ -28,6 +28,7 @@ async def get_pipeline(
     principal: ModelsReader,
     pipeline_id: Annotated[str, Path(max_length=63, examples=["text-to-image"])],
 ) -> PipelineView:
+    """What it does, and what its input looks like."""
     if pipeline_id not in _VIEWS:
         raise NotFound("There is no such pipeline.")
     return _VIEWS[pipeline_id]

@@ -58,6 +58,7 @@ async def set_cap(services: ServicesDep, principal: BillingWriter, request: Spen
     status_code=204,
 )
 async def delete_cap(services: ServicesDep, principal: BillingWriter, spend_cap_id: SpendCapId) -> None:
+    """What it capped is no longer capped by it."""
     async with services.database.tenant(principal.organization_id) as session:
         if not await spending.delete_cap(session, spend_cap_id):
             raise NotFound("There is no such spend cap.")

@@ -43,6 +43,7 @@ async def create_upload(services: ServicesDep, principal: UploadsWriter, request
 
 @router.get("/{upload_id}", operation_id="uploads.get", summary="Get an upload")
 async def get_upload(services: ServicesDep, principal: UploadsReader, upload_id: UploadId) -> UploadView:
+    """Whether its file has been checked, and what it holds."""
     async with services.database.tenant(principal.organization_id) as session:
         upload = await repository.get(session, upload_id)
     if upload is None:
