@@ -6,6 +6,7 @@ A new operation fails here until it is said what it has to do with tenancy.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from tests.support.tenants import Tenant
 
 DOCUMENT = create_app().openapi()
 
-SHARED = {"models.list", "models.get", "pipelines.list", "pipelines.get"}
+SHARED = {"models.list", "models.get", "pipelines.list", "pipelines.get", "nodes.list", "nodes.get"}
 """What everyone may see."""
 
 PUBLIC = {"health.live", "health.ready", "health.version"}
@@ -28,6 +29,9 @@ PUBLIC = {"health.live", "health.ready", "health.version"}
 
 CREATING = {"jobs.create", "uploads.create", "api_keys.create"}
 """What makes new things of one's own. Only jobs refer to others: see the last test."""
+
+FIGURES = {"usage.list", "usage.storage", "credits.balance", "credits.grants", "credits.entries"}
+"""What an organization used and has left: see the test of its figures."""
 
 BODIES: dict[str, dict[str, Any]] = {"api_keys.roll": {"grace_seconds": 0}}
 """What the operations on one thing send."""
@@ -58,7 +62,9 @@ def operations() -> Iterator[Operation]:
             yield Operation(operation["operationId"], method.upper(), path, operation.get("parameters", []))
 
 
-OPERATIONS = [operation for operation in operations() if operation.id not in SHARED | PUBLIC | CREATING]
+OPERATIONS = [
+    operation for operation in operations() if operation.id not in SHARED | PUBLIC | CREATING | FIGURES
+]
 ON_ONE_THING = [operation for operation in OPERATIONS if "{" in operation.path]
 LISTS = [operation for operation in OPERATIONS if operation.id.endswith(".list")]
 
@@ -107,7 +113,7 @@ def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None
     ]
     assert unknown == [], "say in this file how these keep organizations apart"
     known = {operation.id for operation in operations()}
-    assert SHARED | PUBLIC | CREATING | BODIES.keys() <= known, "and forget those that are no more"
+    assert SHARED | PUBLIC | CREATING | FIGURES | BODIES.keys() <= known, "and forget those that are no more"
 
 
 async def test_no_operation_gets_at_another_organizations_things(
@@ -160,6 +166,27 @@ async def test_no_list_shows_another_organizations_things(
                     assert page.json()["data"] == []
                     page = await theirs.client.get(operation.path, params={name: theirs.ids[name]})
                     assert page.json()["data"] != []
+
+
+async def test_no_figure_is_moved_by_what_another_organization_does(
+    mine: Owner, client: httpx.AsyncClient, stranger: Tenant, painter: Painter
+) -> None:
+    paths = [operation.path for operation in operations() if operation.id in FIGURES]
+    query = {"group_by": "day,model,api_key"}
+
+    async def figures(one: httpx.AsyncClient) -> list[Any]:
+        return [(await one.get(path, params=query)).json() for path in paths]
+
+    before = await figures(mine.client)
+    async with httpx.AsyncClient(base_url=client.base_url, headers=stranger.headers) as other:
+        await furnish(other, other, painter)
+        others = await figures(other)
+    assert await figures(mine.client) == before
+    named = [
+        set(re.findall(r"(?:job|key|grant|entry)_\w{26}", json.dumps(told))) for told in (before, others)
+    ]
+    assert all(named)
+    assert not set.intersection(*named)
 
 
 async def test_no_new_thing_is_made_of_another_organizations_things(mine: Owner, theirs: Owner) -> None:
