@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from ._exceptions import JobCanceled as JobCanceled
     from ._exceptions import JobError as JobError
     from ._exceptions import JobFailed as JobFailed
+    from ._exceptions import NotEnoughCreditsError as NotEnoughCreditsError
     from ._exceptions import NotFoundError as NotFoundError
+    from ._exceptions import NotInPlanError as NotInPlanError
+    from ._exceptions import PaymentRequiredError as PaymentRequiredError
     from ._exceptions import PermissionDeniedError as PermissionDeniedError
+    from ._exceptions import QuoteAboveMaxCostError as QuoteAboveMaxCostError
     from ._exceptions import RateLimitError as RateLimitError
     from ._exceptions import ResponseError as ResponseError
     from ._exceptions import ServerError as ServerError
+    from ._exceptions import SpendCapReachedError as SpendCapReachedError
     from ._exceptions import StorageError as StorageError
     from ._exceptions import WaitTimeout as WaitTimeout
     from ._pagination import AsyncPage as AsyncPage
@@ -55,9 +60,10 @@ _HOMES = {
     "_exceptions": """
         APIConnectionError APIError APITimeoutError AuthenticationError BadRequestError
         CancelAlreadyRequestedError ConflictError FieldError IdempotencyKeyReusedError ImpastoError
-        InvalidRequestError InvalidResponseError JobAlreadyFinishedError JobCanceled JobError JobFailed
-        NotFoundError PermissionDeniedError RateLimitError ResponseError ServerError StorageError
-        WaitTimeout
+        InvalidRequestError InvalidResponseError JobAlreadyFinishedError JobCanceled JobError
+        JobFailed NotEnoughCreditsError NotFoundError NotInPlanError PaymentRequiredError
+        PermissionDeniedError QuoteAboveMaxCostError RateLimitError ResponseError ServerError
+        SpendCapReachedError StorageError WaitTimeout
     """,
     "_pagination": "AsyncPage Page",
     "_progress": "Progress ProgressBar",

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from .resources.images import Images
     from .resources.jobs import Jobs
     from .resources.models import Models
+    from .resources.nodes import Nodes
     from .resources.pipelines import Pipelines
+    from .resources.plans import Plans
+    from .resources.quotes import Quotes
+    from .resources.spending import SpendAlerts, SpendCaps
     from .resources.uploads import Uploads
     from .resources.usage import Usage
 
@@ -61,6 +65,13 @@ class _Client(Generic[Colour]):
         return Jobs(self._core)
 
     @cached_property
+    def quotes(self) -> Quotes[Colour]:
+        """What jobs would cost."""
+        from .resources.quotes import Quotes
+
+        return Quotes(self._core)
+
+    @cached_property
     def uploads(self) -> Uploads[Colour]:
         """Pictures to start from."""
         from .resources.uploads import Uploads
@@ -75,6 +86,13 @@ class _Client(Generic[Colour]):
         return Models(self._core)
 
     @cached_property
+    def nodes(self) -> Nodes[Colour]:
+        """What graphs are made of."""
+        from .resources.nodes import Nodes
+
+        return Nodes(self._core)
+
+    @cached_property
     def pipelines(self) -> Pipelines[Colour]:
         """How the pictures are made."""
         from .resources.pipelines import Pipelines
@@ -87,6 +105,27 @@ class _Client(Generic[Colour]):
         from .resources.api_keys import ApiKeys
 
         return ApiKeys(self._core)
+
+    @cached_property
+    def plans(self) -> Plans[Colour]:
+        """What is sold."""
+        from .resources.plans import Plans
+
+        return Plans(self._core)
+
+    @cached_property
+    def spend_caps(self) -> SpendCaps[Colour]:
+        """What may be spent in a month."""
+        from .resources.spending import SpendCaps
+
+        return SpendCaps(self._core)
+
+    @cached_property
+    def spend_alerts(self) -> SpendAlerts[Colour]:
+        """How near spending came to the caps."""
+        from .resources.spending import SpendAlerts
+
+        return SpendAlerts(self._core)
 
     @cached_property
     def usage(self) -> Usage[Colour]:

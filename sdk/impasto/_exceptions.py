@@ -5,13 +5,18 @@ ImpastoError
 │   ├── APIError                  it was a problem document (RFC 9457)
 │   │   ├── BadRequestError       400, 405, 413, 415: the request makes no sense
 │   │   ├── AuthenticationError   401: no key, or one that is not valid (any more)
+│   │   ├── PaymentRequiredError  402
+│   │   │   ├── NotEnoughCreditsError
+│   │   │   └── SpendCapReachedError
 │   │   ├── PermissionDeniedError 403: the key lacks a scope
+│   │   │   └── NotInPlanError    or the plan does not include it
 │   │   ├── NotFoundError         404
 │   │   ├── ConflictError         409
 │   │   │   ├── JobAlreadyFinishedError
 │   │   │   └── CancelAlreadyRequestedError
 │   │   ├── InvalidRequestError   422: fields are wrong, `.errors` names them
-│   │   │   └── IdempotencyKeyReusedError
+│   │   │   ├── IdempotencyKeyReusedError
+│   │   │   └── QuoteAboveMaxCostError
 │   │   ├── RateLimitError        429
 │   │   └── ServerError           5xx
 │   ├── StorageError              the object store refused an upload or a download
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
 _HINTS = {
     401: "Pass api_key=... or set IMPASTO_API_KEY to a key that has not expired or been revoked.",
-    403: "Use a key that has the scope.",
+    403: "Use a key that has the scope, on a plan that includes it.",
     429: "Slow down, or raise max_retries= to have the client wait.",
     503: "Try again in a moment.",
 }
@@ -137,7 +142,45 @@ class BadRequestError(APIError): ...
 class AuthenticationError(APIError): ...
 
 
+class PaymentRequiredError(APIError): ...
+
+
+class NotEnoughCreditsError(PaymentRequiredError):
+    """The job can cost `required` credits, and `available` are there. More at `top_up_url`."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        problem = _problem(response)
+        self.required: int = problem.get("required", 0)
+        self.available: int = problem.get("available", 0)
+        self.top_up_url: str | None = problem.get("top_up_url")
+
+
+class SpendCapReachedError(PaymentRequiredError):
+    """The job can cost `required` credits; `spent` of the month's `cap` are spent or held.
+
+    `api_key_id` is the key whose cap it is, None where it is the organization's.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        problem = _problem(response)
+        self.required: int = problem.get("required", 0)
+        self.spent: int = problem.get("spent", 0)
+        self.cap: int = problem.get("cap", 0)
+        self.api_key_id: str | None = problem.get("api_key_id")
+
+
 class PermissionDeniedError(APIError): ...
+
+
+class NotInPlanError(PermissionDeniedError):
+    """The plan does not include it. `allowed_by` is the smallest plan that does, if there is one."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        self.plan: str | None = _problem(response).get("plan")
+        self.allowed_by: str | None = _problem(response).get("allowed_by")
 
 
 class NotFoundError(APIError): ...
@@ -158,6 +201,15 @@ class InvalidRequestError(APIError): ...
 class IdempotencyKeyReusedError(InvalidRequestError): ...
 
 
+class QuoteAboveMaxCostError(InvalidRequestError):
+    """The job is quoted at `quote` credits, which is more than its `max_cost`."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        self.quote: int = _problem(response).get("quote", 0)
+        self.max_cost: int = _problem(response).get("max_cost", 0)
+
+
 class RateLimitError(APIError):
     """Too many requests: `violated_policies` names the limits, which the header RateLimit-Policy explains."""
 
@@ -172,6 +224,7 @@ class ServerError(APIError): ...
 _BY_STATUS: dict[int, type[APIError]] = {
     400: BadRequestError,
     401: AuthenticationError,
+    402: PaymentRequiredError,
     403: PermissionDeniedError,
     404: NotFoundError,
     405: BadRequestError,
@@ -185,6 +238,10 @@ _BY_CODE: dict[str, type[APIError]] = {
     "job-already-finished": JobAlreadyFinishedError,
     "cancel-already-requested": CancelAlreadyRequestedError,
     "idempotency-key-reused": IdempotencyKeyReusedError,
+    "not-enough-credits": NotEnoughCreditsError,
+    "not-in-plan": NotInPlanError,
+    "quote-above-max-cost": QuoteAboveMaxCostError,
+    "spend-cap-reached": SpendCapReachedError,
 }
 
 

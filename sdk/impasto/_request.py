@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -63,6 +63,10 @@ def post(
         repeatable=repeatable,
         read_timeout=read_timeout,
     )
+
+
+def put(path: str, result: type[T], body: Mapping[str, object]) -> Request[T]:
+    return replace(post(path, result, body, repeatable=True), method="PUT")
 
 
 def delete(path: str, result: type[T]) -> Request[T]:

@@ -45,8 +45,8 @@ async def post(client: httpx.AsyncClient, path: str = "/v1/jobs", **input_: Any)
     return await client.post(path, json={"pipeline": "text-to-image", "input": input_})
 
 
-async def test_everyone_can_see_what_is_sold(anonymous: httpx.AsyncClient) -> None:
-    response = await anonymous.get("/v1/plans")
+async def test_everyone_can_see_what_is_sold(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/plans")
     assert response.status_code == 200
     listed = response.json()
     assert not listed["has_more"]

@@ -15,7 +15,7 @@ from .._twin import Colour, endpoint, method
 from ..types import Image, ImageList, Job, Upload
 from ..types.image import get_image
 from ._base import Resource
-from .jobs import create_job
+from .jobs import create_job, job_body
 from .uploads import send_file
 
 InitImage: TypeAlias = files.File | Image[Any] | Upload
@@ -38,6 +38,7 @@ class Images(Resource[Colour], Generic[Colour]):
         seed: int | None = None,
         n: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        max_cost: int | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -55,6 +56,7 @@ class Images(Resource[Colour], Generic[Colour]):
             seed: the same seed and input give the same picture. Further images have seed + 1, seed + 2, ...
             n: how many images.
             metadata: your own notes, kept with the job.
+            max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             idempotency_key: with the same key you get the same images, not new ones, for 24 hours.
             timeout: seconds to wait for the images, None for as long as it takes.
             on_progress: called with a `Progress` at every change.
@@ -80,9 +82,8 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        return await _make(
-            self._core, "text-to-image", values, metadata, idempotency_key, timeout, on_progress, progress
-        )
+        body = job_body("text-to-image", values, metadata=metadata, max_cost=max_cost)
+        return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
 
     @method
     async def transform(
@@ -101,6 +102,7 @@ class Images(Resource[Colour], Generic[Colour]):
         seed: int | None = None,
         n: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        max_cost: int | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -129,9 +131,8 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        return await _make(
-            self._core, "image-to-image", values, metadata, idempotency_key, timeout, on_progress, progress
-        )
+        body = job_body("image-to-image", values, metadata=metadata, max_cost=max_cost)
+        return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
 
     @paged
     def list(
@@ -155,16 +156,13 @@ class Images(Resource[Colour], Generic[Colour]):
 
 async def _make(
     core: Core,
-    pipeline: str,
-    values: Mapping[str, object],
-    metadata: Mapping[str, str] | None,
+    body: Mapping[str, object],
     idempotency_key: str | None,
     timeout: float | None,
     on_progress: OnProgress | None,
     progress: bool,
 ) -> ImageList[Any]:
-    request = create_job(pipeline, values, metadata=metadata, idempotency_key=idempotency_key)
-    job: Job[Any] = await core.request(request)
+    job: Job[Any] = await core.request(create_job(body, idempotency_key=idempotency_key))
     return ImageList(await follow(core, job.id, timeout, Audience(job.id, on_progress, bar=progress)))
 
 

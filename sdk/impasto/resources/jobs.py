@@ -12,7 +12,7 @@ from .._follow import DEFAULT_TIMEOUT, follow
 from .._pagination import Listing, paged
 from .._progress import Audience, OnProgress
 from .._twin import Colour, endpoint, method
-from ..types import ImageToImage, Job, JobStatus, TextToImage
+from ..types import Graph, ImageToImage, Job, JobStatus, TextToImage
 from ..types.job import get_job
 from ._base import Resource
 
@@ -21,29 +21,45 @@ class Jobs(Resource[Colour], Generic[Colour]):
     @endpoint
     def create(
         self,
-        pipeline: str,
-        input: TextToImage | ImageToImage | Mapping[str, object],  # noqa: A002 (the contract's name for it)
+        pipeline: str | None = None,
+        input: TextToImage  # noqa: A002 (the contract's name for it)
+        | ImageToImage
+        | Mapping[str, object]
+        | None = None,
         *,
+        graph: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
+        max_cost: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> ask.Request[Job[Colour]]:
         """Ask for a job, and return without waiting for its images.
 
+        Give a pipeline and its input, or a graph.
+
         Args:
             pipeline: the id of a pipeline: text-to-image, image-to-image.
             input: what the pipeline takes. See `pipelines.get(pipeline).input_schema`.
+            graph: InvokeAI's nodes and the edges between them: {"nodes": {...}, "edges": [...]}. It names
+                models and images by their ids. See `nodes.list()`.
             metadata: your own notes, kept with the job.
+            max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             wait: seconds (1 to 60) the API may hold the answer until the job has ended.
             idempotency_key: with the same key you get the same job, not a second one, for 24 hours. By
                 default each call makes a key of its own, so that its retries make one job.
         """
-        return create_job(pipeline, input, metadata=metadata, wait=wait, idempotency_key=idempotency_key)
+        body = job_body(pipeline, input, graph=graph, metadata=metadata, max_cost=max_cost)
+        return create_job(body, wait=wait, idempotency_key=idempotency_key)
 
     @endpoint
     def get(self, job_id: str) -> ask.Request[Job[Colour]]:
         """The job as it is now."""
         return get_job(job_id)
+
+    @endpoint
+    def graph(self, job_id: str) -> ask.Request[Graph]:
+        """The graph that the job runs: your own, or what the pipeline made of your input."""
+        return ask.get(ask.path("jobs", job_id, "graph"), Graph)
 
     @paged
     def list(
@@ -110,15 +126,29 @@ class Jobs(Resource[Colour], Generic[Colour]):
         return Events(self._core, job_id, last_event_id=last_event_id)
 
 
-def create_job(
-    pipeline: str,
-    input: Mapping[str, object],  # noqa: A002
+def job_body(
+    pipeline: str | None,
+    input: Mapping[str, object] | None,  # noqa: A002
     *,
+    graph: Mapping[str, object] | None = None,
     metadata: Mapping[str, str] | None = None,
-    wait: int | None = None,
-    idempotency_key: str | None = None,
+    max_cost: int | None = None,
+) -> dict[str, object]:
+    """What jobs and quotes are asked for with."""
+    return ask.given(
+        {
+            "pipeline": pipeline,
+            "input": None if input is None else dict(input),
+            "graph": None if graph is None else dict(graph),
+            "metadata": metadata and dict(metadata),
+            "max_cost": max_cost,
+        }
+    )
+
+
+def create_job(
+    body: Mapping[str, object], *, wait: int | None = None, idempotency_key: str | None = None
 ) -> ask.Request[Job[Colour]]:
-    body = ask.given({"pipeline": pipeline, "input": dict(input), "metadata": metadata and dict(metadata)})
     headers = ask.idempotency_header(idempotency_key)
     if wait is not None:
         headers["prefer"] = f"wait={wait}"

@@ -18,7 +18,11 @@ from .image import AsyncImage, Image
 from .inputs import ImageToImage, TextToImage
 from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus
 from .model import Model
+from .node import Graph, NodeDetails, NodeInput, NodeOutput, NodeSummary
 from .pipeline import Pipeline, PipelineLimits
+from .plan import Plan
+from .quote import LineItem, Quote, QuoteWithBalance, Receipt
+from .spending import SpendAlert, SpendCap
 from .upload import Upload
 from .usage import StorageUsage, Usage
 
@@ -34,6 +38,7 @@ __all__ = [
     "CreditGrant",
     "Event",
     "Failed",
+    "Graph",
     "Image",
     "ImageEvent",
     "ImageList",
@@ -41,12 +46,23 @@ __all__ = [
     "Job",
     "JobFailure",
     "JobStatus",
+    "LineItem",
     "Model",
     "NewApiKey",
     "Node",
+    "NodeDetails",
+    "NodeInput",
+    "NodeOutput",
+    "NodeSummary",
     "Pipeline",
     "PipelineLimits",
+    "Plan",
     "Queued",
+    "Quote",
+    "QuoteWithBalance",
+    "Receipt",
+    "SpendAlert",
+    "SpendCap",
     "Started",
     "Step",
     "StorageUsage",

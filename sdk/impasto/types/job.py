@@ -9,6 +9,7 @@ from .. import _request as ask
 from .._twin import Async, Colour
 from ._base import Result
 from .image import Image
+from .quote import Quote, Receipt
 
 JobStatus: TypeAlias = Literal["queued", "running", "succeeded", "failed", "canceled"]
 
@@ -30,14 +31,20 @@ class Job(Result, Generic[Colour]):
     status: SkipValidation[
         JobStatus
     ]  # checked by type checkers only: a status invented later must not break you
-    pipeline: str
-    model: str
+    pipeline: str | None = None
+    """None for a graph of your own."""
+    model: str | None = None
+    """None where a graph names no model, or several."""
     input: dict[str, Any]
     """The input as it is used: defaults and the seed filled in."""
     metadata: dict[str, str]
     mode: SkipValidation[Literal["live", "test"]]
     images: list[Image[Colour]]
     error: JobFailure | None = None
+    quote: Quote | None = None
+    """The most that it can cost."""
+    cost: Receipt | None = None
+    """What it cost, once it has ended."""
     attempt: int
     cancel_requested: bool
     created_at: datetime

@@ -20,7 +20,6 @@ class PlanView(BaseModel):
     discount_percent: int = Field(description="Off the price of every job.")
     concurrent_jobs: int | None = Field(description="Jobs that run at once.")
     queue_weight: int = Field(description="Its share of busy workers, beside those of others.")
-    max_priority: int = Field(description="The highest that a job may ask for.")
     storage_bytes: int | None
     model_bases: list[str] | None = Field(description="Architectures of models.", examples=[["sd-1", "sdxl"]])
     max_pixels: int = Field(description="Width x height of one image.")

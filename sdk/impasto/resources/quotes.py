@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic
+
+from .. import _request as ask
+from .._twin import Colour, endpoint
+from ..types import ImageToImage, QuoteWithBalance, TextToImage
+from ._base import Resource
+from .jobs import job_body
+
+
+class Quotes(Resource[Colour], Generic[Colour]):
+    @endpoint
+    def create(
+        self,
+        pipeline: str | None = None,
+        input: TextToImage  # noqa: A002 (the contract's name for it)
+        | ImageToImage
+        | Mapping[str, object]
+        | None = None,
+        *,
+        graph: Mapping[str, object] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_cost: int | None = None,
+    ) -> ask.Request[QuoteWithBalance]:
+        """The most that the same call of `jobs.create` would cost. Nothing is run and nothing stored."""
+        body = job_body(pipeline, input, graph=graph, metadata=metadata, max_cost=max_cost)
+        return ask.post(ask.path("quotes"), QuoteWithBalance, body, repeatable=True)
