@@ -27,8 +27,11 @@ VALUES: dict[str, Any] = {
     "limit": 7,
     "wait": 7,
     "size": 7,
+    "amount": 7,
+    "max_cost": 7,
     "grace_seconds": 7,
     "input": {"prompt": "x"},
+    "graph": {"nodes": {}},
     "metadata": {"a": "b"},
     "scopes": ["jobs:read"],
 }
