@@ -21,14 +21,23 @@ from tests.support.tenants import Tenant
 
 DOCUMENT = create_app().openapi()
 
-SHARED = {"models.list", "models.get", "pipelines.list", "pipelines.get", "nodes.list", "nodes.get"}
+SHARED = {
+    "models.list",
+    "models.get",
+    "pipelines.list",
+    "pipelines.get",
+    "nodes.list",
+    "nodes.get",
+    "plans.list",
+}
 """What everyone may see."""
 
 PUBLIC = {"health.live", "health.ready", "health.version"}
 """What needs no key."""
 
-CREATING = {"jobs.create", "uploads.create", "api_keys.create"}
-"""What makes new things of one's own. Only jobs refer to others: see the last test."""
+CREATING = {"jobs.create", "quotes.create", "uploads.create", "api_keys.create", "spend_caps.set"}
+"""What makes new things of one's own. Only jobs, their quotes and caps of keys refer to others: see the last
+tests."""
 
 FIGURES = {"usage.list", "usage.storage", "credits.balance", "credits.grants", "credits.entries"}
 """What an organization used and has left: see the test of its figures."""
@@ -79,11 +88,16 @@ async def furnish(client: httpx.AsyncClient, anyone: httpx.AsyncClient, painter:
     stored = await anyone.put(upload.json()["url"], content=picture, headers=upload.json()["headers"])
     assert stored.status_code == 200
     key = (await client.post("/v1/api-keys", json={"name": "furniture"})).json()
+    for amount in (0, 1000):  # the former is reached at once, and so alerts
+        cap = (await client.put("/v1/billing/spend-caps", json={"amount": amount})).json()
+    [alert, *_] = (await client.get("/v1/billing/spend-alerts")).json()["data"]
     ids = {
         "job_id": job["id"],
         "image_id": image["id"],
         "upload_id": upload.json()["id"],
         "key_id": key["id"],
+        "spend_cap_id": cap["id"],
+        "spend_alert_id": alert["id"],
     }
     return Owner(client, ids)
 
@@ -206,4 +220,14 @@ async def test_no_new_thing_is_made_of_another_organizations_things(mine: Owner,
         response = await mine.client.post("/v1/jobs", json=body)
         problem = assert_problem(response, 422, "validation-failed", field="input.init_image")
         assert problem["errors"][0]["code"] == "not_found"
+        quote = await mine.client.post("/v1/quotes", json=body)
+        assert quote.json()["errors"] == problem["errors"]
         assert (await theirs.client.post("/v1/jobs", json=body)).status_code == 202
+
+
+async def test_the_key_of_another_organization_cannot_be_capped(mine: Owner, theirs: Owner) -> None:
+    body = {"amount": 1, "api_key_id": theirs.ids["key_id"]}
+    response = await mine.client.put("/v1/billing/spend-caps", json=body)
+    problem = assert_problem(response, 422, "validation-failed", field="api_key_id")
+    assert problem["errors"][0]["code"] == "not_found"
+    assert theirs.ids["spend_cap_id"] in (await theirs.client.get("/v1/billing/spend-caps")).text

@@ -37,6 +37,63 @@ _IMAGE: dict[str, Any] = {
     "created_at": "2026-11-22T05:41:36.805214Z",
 }
 
+_PRICE: dict[str, Any] = {
+    "amount": 1,
+    "price_list": "2026-11-01",
+    "line_items": [
+        {
+            "description": "text-to-image, 1 image of 512 x 512 pixels, 20 steps",
+            "model": "impasto-shapes",
+            "meter": "pixel_steps",
+            "units": 5_242_880,
+            "unit_price": "0.1",
+            "per": 1_000_000,
+            "discount_percent": 0,
+            "discount": 0,
+            "amount": 1,
+        }
+    ],
+}
+
+_PLAN: dict[str, Any] = {
+    "id": "pro",
+    "object": "plan",
+    "name": "Pro",
+    "price_cents": 7500,
+    "monthly_credits": 15_000,
+    "discount_percent": 0,
+    "concurrent_jobs": 1,
+    "queue_weight": 50,
+    "storage_bytes": 100_000_000_000,
+    "model_bases": ["sd-1", "sdxl", "flux"],
+    "max_pixels": 2_359_296,
+    "max_images": 4,
+    "jobs_per_hour": 300,
+    "requests_per_minute": 600,
+    "node_editor": True,
+}
+
+_SPEND_CAP: dict[str, Any] = {
+    "id": "cap_01m80wn6z2f0pb8k3gqcv5w7ta",
+    "object": "spend_cap",
+    "api_key_id": None,
+    "amount": 1000,
+    "spent": 412,
+    "created_at": "2026-11-22T05:42:48.120031Z",
+    "updated_at": "2026-11-22T05:42:48.120031Z",
+}
+
+_SPEND_ALERT: dict[str, Any] = {
+    "id": "alert_01m80wp1qwe8fv2t5dbhc9xk3m",
+    "object": "spend_alert",
+    "api_key_id": None,
+    "month": "2026-11",
+    "percent": 50,
+    "cap": 1000,
+    "spent": 501,
+    "created_at": "2026-11-22T05:43:16.410972Z",
+}
+
 _JOB: dict[str, Any] = {
     "id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
     "object": "job",
@@ -56,9 +113,13 @@ _JOB: dict[str, Any] = {
         "n": 1,
     },
     "metadata": {"customer": "42"},
+    "priority": 0,
     "mode": "live",
     "images": [_IMAGE],
     "error": None,
+    "quote": _PRICE,
+    "cost": _PRICE | {"refunded": 0},
+    "queue": None,
     "attempt": 1,
     "cancel_requested": False,
     "created_at": "2026-11-22T05:41:30.024118Z",
@@ -149,6 +210,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Image": _IMAGE,
     "Job": _JOB,
     "Model": _MODEL,
+    "Plan": _PLAN,
+    "QuoteWithBalance": _PRICE | {"object": "quote", "available": 500, "covered": True},
+    "SpendAlert": _SPEND_ALERT,
+    "SpendCap": _SPEND_CAP,
+    "SpendCapSet": {"amount": 1000, "api_key_id": None},
     "NewApiKey": _KEY | {"secret": "imp_live_Z7aOjGGZRQXJoKnhle4Kx7ZVKm6PYpfEkgGfl92BQnaM4aiWon"},
     "Pipeline": _PIPELINE,
     "ProblemDetails": {
@@ -207,6 +273,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ("Image", _IMAGE),
         ("Job", _JOB),
         ("Model", _MODEL),
+        ("Plan", _PLAN),
+        ("SpendAlert", _SPEND_ALERT),
+        ("SpendCap", _SPEND_CAP),
         ("Pipeline", _PIPELINE),
     )
 }
@@ -246,7 +315,7 @@ GRAPH = {
 EVENTS = """\
 id: 0-1
 event: queued
-data: {"type":"queued","job_id":"job_01m80wh5h8e2sbnz8jwgz94ttp"}
+data: {"type":"queued","job_id":"job_01m80wh5h8e2sbnz8jwgz94ttp","queue":{"position":3,"eta_seconds":12.5}}
 
 id: 1-1
 event: started

@@ -37,8 +37,8 @@ TAGS = [
 _PROBLEMS = {
     "400": "The request could not be understood",
     "401": "A valid API key is needed",
-    "402": "The payment was declined",
-    "403": "The API key may not do this",
+    "402": "Credits are missing, a spend cap is reached, or a payment was declined",
+    "403": "The API key may not do this, or the plan does not include it",
     "404": "There is no such thing",
     "409": "The state of things does not allow it",
     "413": "The body is too large",
@@ -187,7 +187,7 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
         statuses += ["422"]
     if operation["operationId"].startswith("billing."):
         statuses += ["501"]
-    if operation["operationId"] in {"billing.change_subscription"}:
+    if operation["operationId"] in {"jobs.create", "billing.change_subscription"}:
         statuses += ["402"]
     if operation["operationId"] in {
         "jobs.create",
