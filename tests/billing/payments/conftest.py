@@ -93,4 +93,6 @@ async def shop(
     clock: MovableClock,
 ) -> FakeShop:
     account.webhooks.url = f"{base_url}/v1/billing/webhooks/stripe"
-    return FakeShop(client, books, chores, account, clock)
+    shop = FakeShop(client, books, chores, account, clock)
+    await shop.tend()  # today's reconciliation, before anything happened
+    return shop

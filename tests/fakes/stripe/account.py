@@ -33,6 +33,8 @@ class Account:
         self.objects: dict[str, Object] = {}
         self.declining: set[str] = set()
         """Payment methods that are declined."""
+        self.broken = False
+        """Whether every request is answered with 500."""
         self.meter_events: dict[str, Object] = {}
         self.public_url = "https://checkout.stripe.test"
         self._counts: dict[str, int] = {}

@@ -38,6 +38,8 @@ def _route(account: Account, method: str, path: str, schema: type, handler: Hand
     answers: dict[str, tuple[tuple[str, bytes], int, Any]] = {}
 
     async def endpoint(request: Request) -> Response:
+        if account.broken:
+            return JSONResponse({"error": {"type": "api_error", "message": "Something broke."}}, 500)
         try:
             _authenticate(account, request)
             body = await request.body()

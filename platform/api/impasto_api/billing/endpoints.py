@@ -26,6 +26,7 @@ from impasto_api.idempotency.key import IdempotencyKey
 from impasto_api.pagination import Page
 from impasto_api.problems import NotOffered, PaymentMethodNeeded, ValidationFailed
 from impasto_api.services import ServicesDep
+from impasto_billing.payments.provider import UnknownCursor
 from impasto_billing.payments.sold import CURRENCY, packs
 from impasto_billing.payments.tables import AutoTopUp
 
@@ -134,8 +135,11 @@ async def list_invoices(
     payer, customer = await service.find_payer(services, principal.organization_id)
     if customer is None:
         return Page(data=[], has_more=False)
-    with service.answering():
-        found, more = await payer.invoices(customer, limit=limit, after=after)
+    try:
+        with service.answering():
+            found, more = await payer.invoices(customer, limit=limit, after=after)
+    except UnknownCursor:
+        raise _no_cursor() from None
     return Page(
         data=[InvoiceView.of(invoice) for invoice in found],
         has_more=more is not None,
@@ -201,7 +205,11 @@ def _decode(cursor: str) -> str:
     except (ValueError, binascii.Error):
         decoded = ""
     if not decoded.replace("_", "").isalnum():
-        raise ValidationFailed.of(
-            "query", "cursor", "invalid", "Not a cursor: pass next_cursor of the page before, unchanged."
-        )
+        raise _no_cursor()
     return decoded
+
+
+def _no_cursor() -> ValidationFailed:
+    return ValidationFailed.of(
+        "query", "cursor", "invalid", "Not a cursor: pass next_cursor of the page before, unchanged."
+    )

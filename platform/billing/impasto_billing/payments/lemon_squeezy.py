@@ -34,6 +34,7 @@ from impasto_billing.payments.provider import (
     Share,
     Subscription,
     SubscriptionStatus,
+    UnknownCursor,
 )
 from impasto_billing.payments.sold import Pack, packs, price_of, sold_plans
 from impasto_billing.plans.plan import Plan
@@ -158,6 +159,8 @@ class LemonSqueezyProvider:
         self, customer_id: str, *, limit: int, after: str | None
     ) -> tuple[Sequence[Invoice], str | None]:
         """Those of the customer's subscriptions. Packs have receipts, in the mail and in the portal."""
+        if after is not None and not after.isdecimal():
+            raise UnknownCursor(after)
         page = int(after or 1)
         customer = await self._document(
             "GET", f"/v1/customers/{customer_id}", params={"include": "subscriptions"}

@@ -150,6 +150,10 @@ class KeyReused(ProviderError):
     """An idempotency key came again with another request."""
 
 
+class UnknownCursor(Exception):
+    """A list cannot go on from there."""
+
+
 class NotOffered(ProviderError):
     """This provider has no such thing."""
 
@@ -202,7 +206,7 @@ class PaymentProvider(Protocol):
     async def invoices(
         self, customer_id: str, *, limit: int, after: str | None
     ) -> tuple[Sequence[Invoice], str | None]:
-        """Newest first, and where the next page begins."""
+        """Newest first, and where the next page begins. Raises UnknownCursor."""
 
     async def has_saved_card(self, customer_id: str) -> bool: ...
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import stripe
+from stripe.params import InvoiceListParams
 from stripe.params.checkout import SessionCreateParams
 
 from impasto_billing.payments.provider import (
@@ -33,6 +34,7 @@ from impasto_billing.payments.provider import (
     Share,
     Subscription,
     SubscriptionStatus,
+    UnknownCursor,
 )
 from impasto_billing.payments.sold import CURRENCY, Pack, price_of, sold_plans
 from impasto_billing.plans.plan import Plan
@@ -208,10 +210,15 @@ class StripeProvider:
     async def invoices(
         self, customer_id: str, *, limit: int, after: str | None
     ) -> tuple[Sequence[Invoice], str | None]:
-        with _translated():
-            page = await self._stripe.invoices.list_async(
-                {"customer": customer_id, "limit": limit, **({"starting_after": after} if after else {})}
-            )
+        params: InvoiceListParams = {"customer": customer_id, "limit": limit}
+        if after is not None:
+            params["starting_after"] = after
+        try:
+            page = await self._stripe.invoices.list_async(params)
+        except stripe.InvalidRequestError as error:
+            raise UnknownCursor(str(error)) from error
+        except stripe.StripeError as error:
+            raise _translate(error) from error
         found = [
             Invoice(
                 id=invoice.id,
