@@ -10,11 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import http_api, painting, report, sdk_import
+from bench import http_api, ledger, painting, rate_limits, report, sdk_import
 from bench.installation import platform_up
 from bench.rows import Row, table
 
-PARTS = {"http_api": http_api.rows, "painting": painting.rows, "sdk_import": sdk_import.rows}
+PARTS = {
+    "http_api": http_api.rows,
+    "painting": painting.rows,
+    "sdk_import": sdk_import.rows,
+    "ledger": ledger.rows,
+    "rate_limits": rate_limits.rows,
+}
 
 
 def main() -> None:

@@ -51,8 +51,8 @@ def _latency(url: str, post: Call, bare_url: str, bare_post: Call, clients: int)
     times = take_turns(
         f"POST, {clients} at once",
         {
-            "ours": lambda: p50(asyncio.run(_load(url, post, clients, requests))),
-            "bare": lambda: p50(asyncio.run(_load(bare_url, bare_post, clients, requests))),
+            "ours": lambda: p50(asyncio.run(load(url, post, clients, requests))),
+            "bare": lambda: p50(asyncio.run(load(bare_url, bare_post, clients, requests))),
         },
         rounds=10,
     )
@@ -71,7 +71,7 @@ def _throughput(url: str, get: Call, bare_url: str, bare_get: Call) -> Row:
 
     def per_second(base_url: str, call: Call) -> float:
         started = time.perf_counter()
-        asyncio.run(_load(base_url, call, clients, requests))
+        asyncio.run(load(base_url, call, clients, requests))
         return clients * requests / (time.perf_counter() - started)
 
     rates = take_turns(
@@ -133,7 +133,7 @@ async def _request(
     return await connection.request(method, path, headers, body, expect=expect)
 
 
-async def _load(base_url: str, call: Call, clients: int, requests: int) -> list[float]:
+async def load(base_url: str, call: Call, clients: int, requests: int) -> list[float]:
     """Seconds of each request, of so many clients that each send one after the other."""
     async with AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(connect(base_url)) for _ in range(clients)]

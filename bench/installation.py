@@ -27,6 +27,7 @@ class Platform:
     base_url: str
     api_key: str
     owner_url: str
+    redis_url: str
     api_pid: int
 
     @property
@@ -53,6 +54,7 @@ def platform_up(folder: Path, worker_python: Path) -> Iterator[Platform]:
             base_url=local.base_url,
             api_key=local.api_key,
             owner_url=local.owner_url,
+            redis_url=local.redis_url,
             api_pid=local.pid_of("api"),
         )
 

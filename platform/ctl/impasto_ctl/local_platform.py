@@ -56,6 +56,10 @@ class LocalPlatform:
         """The database, as its owner sees it."""
         return self._servers.database_url
 
+    @property
+    def redis_url(self) -> str:
+        return self._servers.redis_url
+
     def pid_of(self, program: str) -> int:
         """The process id of `api`, `worker` or `sweeper`."""
         return next(child.pid for child in self._supervisor.children if child.name == program)
