@@ -151,6 +151,10 @@ def test_a_folder_becomes_a_model_and_its_digest_is_told(owned: str, tmp_path: P
 def test_migrate_goes_down_and_up_again(owned: str) -> None:
     assert run("migrate", "--down", "0001").exit_code == 0
     assert "The schema is at head." in run("migrate").output
+    without_plans = run("organizations", "create", "acme")
+    assert without_plans.exit_code == 1
+    assert "impastoctl plans sync" in without_plans.output
+    assert "free: added" in run("plans", "sync").output
     assert run("organizations", "create", "acme").exit_code == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from sqlalchemy import make_url, text
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -27,6 +28,21 @@ async def owner_session(owner_url: str, *, statement_seconds: float = 30) -> Asy
         ) from error
     finally:
         await database.close()
+
+
+async def assign_plan(session: AsyncSession, organization_id: UUID, plan: str) -> None:
+    """Raises ControlError where there is no such plan."""
+    from impasto_billing.plans import service as plans
+
+    try:
+        await plans.assign(session, organization_id, plan)
+    except plans.UnknownPlan:
+        known = ", ".join(one.slug for one in await plans.all_plans(session))
+        raise ControlError(
+            f"There is no plan {plan}. There are: {known}."
+            if known
+            else "There are no plans yet. Make them: impastoctl plans sync"
+        ) from None
 
 
 async def let_in(owner_url: str, passwords: Mapping[Role, str]) -> dict[Role, str]:

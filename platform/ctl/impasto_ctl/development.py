@@ -1,4 +1,4 @@
-"""What an installation for development needs before it can paint: a schema, a key, a model.
+"""What an installation for development needs before it can paint: a schema, plans, a key, credits, a model.
 
 Everything here is done once and found done the next time.
 """
@@ -11,6 +11,10 @@ from datetime import UTC, datetime
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from impasto_billing.ledger import service as ledger
+from impasto_billing.ledger.tables import CreditGrant, GrantSource
+from impasto_billing.plans import read_plans
+from impasto_billing.plans import service as plans
 from impasto_core.api_keys.scopes import ALL_SCOPES
 from impasto_core.api_keys.service import create_api_key
 from impasto_core.api_keys.tables import ApiKey
@@ -19,16 +23,22 @@ from impasto_core.database import Role, migrate
 from impasto_core.models.service import folder_digest, put_model
 from impasto_core.models.tables import Model
 from impasto_core.organizations.service import create_organization, find_organization
+from impasto_core.organizations.tables import Organization
 from impasto_ctl.database import let_in, owner_session
 from impasto_ctl.state import StateDirectory, write_private
 from impasto_demo_model import IMPASTO_SHAPES, model_folder
 
 ORGANIZATION = "development"
+CREDITS = 1_000_000
+OPENING = "impastoctl up"
+"""Reference of the grant of these credits."""
 
 
 async def prepare_database(owner_url: str, state: StateDirectory) -> dict[Role, str]:
-    """Migrates; the URLs of the roles that the platform's processes log in as."""
+    """Migrates and syncs the plans; the URLs of the roles that the platform's processes log in as."""
     await migrate.upgrade(owner_url)
+    async with owner_session(owner_url) as session:
+        await plans.sync(session, read_plans())
     return await let_in(
         owner_url,
         {
@@ -43,11 +53,9 @@ async def development_key(owner_url: str, state: StateDirectory, pepper: str) ->
     """The development organization's token, kept in the file `api_key`; a new one where it opens nothing."""
     file = state.path / "api_key"
     async with owner_session(owner_url) as session:
+        organization = await _development_organization(session)
         if file.exists() and await _opens(session, token := file.read_text().strip(), pepper):
             return token
-        organization = await find_organization(session, ORGANIZATION)
-        if organization is None:
-            organization = await create_organization(session, slug=ORGANIZATION, name="Development")
         _, token = await create_api_key(
             session,
             organization_id=organization.id,
@@ -58,6 +66,27 @@ async def development_key(owner_url: str, state: StateDirectory, pepper: str) ->
         )
     write_private(file, token + "\n")
     return token
+
+
+async def _development_organization(session: AsyncSession) -> Organization:
+    """With the largest plan and plenty of credits at first; then as an operator has left it."""
+    organization = await find_organization(session, ORGANIZATION)
+    if organization is None:
+        organization = await create_organization(session, slug=ORGANIZATION, name="Development")
+    opening = select(CreditGrant.id).where(
+        CreditGrant.organization_id == organization.id, CreditGrant.reference == OPENING
+    )
+    if (await session.exec(opening)).one_or_none() is None:
+        await plans.assign(session, organization.id, "enterprise")
+        await ledger.grant(
+            session,
+            organization_id=organization.id,
+            source=GrantSource.MANUAL,
+            amount=CREDITS,
+            reference=OPENING,
+            description="To try things out",
+        )
+    return organization
 
 
 async def _opens(session: AsyncSession, token: str, pepper: str) -> bool:

@@ -91,10 +91,8 @@ async def sync(session: AsyncSession, plans: Sequence[Plan]) -> list[str]:
     connection = await session.connection()
     if count := (await connection.execute(_SCHEDULE)).rowcount:
         changes.append(f"organizations: {count} weighed anew in the queue")
-    if FREE in {plan.slug for plan in plans}:
-        count = (await connection.execute(_GIVE_THE_REST, {"slug": FREE})).scalar_one()
-        if count:
-            changes.append(f"organizations: {count} had no plan and got {FREE}")
+    if count := (await connection.execute(_GIVE_THE_REST, {"slug": FREE})).scalar_one():
+        changes.append(f"organizations: {count} had no plan and got {FREE}")
     return changes
 
 
