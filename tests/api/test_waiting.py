@@ -105,5 +105,5 @@ async def test_without_the_preference_nothing_is_waited_for(client: httpx.AsyncC
         (None, None),
     ],
 )
-def test_a_preference_that_makes_no_sense_is_ignored(prefer: str | None, seconds: int | None) -> None:
-    assert wait_seconds(prefer) == seconds
+async def test_a_preference_that_makes_no_sense_is_ignored(prefer: str | None, seconds: int | None) -> None:
+    assert await wait_seconds(prefer) == seconds

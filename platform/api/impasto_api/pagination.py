@@ -29,15 +29,9 @@ class Page(BaseModel, Generic[ItemT]):
 
 
 class PageRequest:
-    """The query parameters of every list."""
+    """Which part of a list is asked for."""
 
-    def __init__(
-        self,
-        limit: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
-        cursor: Annotated[
-            str | None, Query(max_length=64, description="`next_cursor` of the page before.")
-        ] = None,
-    ) -> None:
+    def __init__(self, limit: int, cursor: str | None) -> None:
         self.limit = limit
         self.before = _decode(cursor) if cursor else None
 
@@ -53,7 +47,17 @@ class PageRequest:
         return page, _encode(getattr(page[-1], key.key)) if has_more else None
 
 
-PageDep = Annotated[PageRequest, Depends()]
+async def _page_request(
+    limit: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=64, description="`next_cursor` of the page before.")
+    ] = None,
+) -> PageRequest:
+    """The query parameters of every list."""
+    return PageRequest(limit, cursor)
+
+
+PageDep = Annotated[PageRequest, Depends(_page_request)]
 
 
 def make_page(rows: Sequence[RowT], next_cursor: str | None, view: Callable[[RowT], ItemT]) -> Page[ItemT]:

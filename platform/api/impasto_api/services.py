@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 
 from impasto_api.auth.keys import KeyRing
+from impasto_api.jobs.places import Places
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
 from impasto_billing.payments.provider import PaymentProvider, ProviderName
 from impasto_billing.payments.providers import make_providers
@@ -37,6 +38,7 @@ class Services:
     keys: KeyRing
     limiter: RateLimiter
     providers: Mapping[ProviderName, PaymentProvider]
+    places: Places
     followers: Counter[UUID]
     """Open streams and waits by organization."""
 
@@ -68,6 +70,7 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
                 keys,
                 limiter,
                 providers,
+                Places(database),
                 Counter(),
             )
     finally:
@@ -78,7 +81,8 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
         await database.close()
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
+    # Not def: FastAPI sends every dependency that is no coroutine through a thread.
     services: Services = request.app.state.services
     return services
 

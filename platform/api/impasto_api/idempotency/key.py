@@ -14,7 +14,7 @@ from impasto_api.problems import ValidationFailed
 _MAX_LENGTH = 255
 
 
-def idempotency_key(
+async def idempotency_key(
     header: Annotated[
         str | None,
         Header(

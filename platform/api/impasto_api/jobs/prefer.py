@@ -10,7 +10,7 @@ from fastapi import Depends, Header
 MAX_WAIT_SECONDS = 60
 
 
-def wait_seconds(
+async def wait_seconds(
     prefer: Annotated[
         str | None,
         Header(

@@ -128,7 +128,7 @@ class RateLimits:
         await self._app(scope, receive, send_with_limits)
 
 
-def _request_limits(request: Request) -> RequestLimits:
+async def _request_limits(request: Request) -> RequestLimits:
     limits: RequestLimits = request.state.rate_limits
     return limits
 

@@ -52,7 +52,7 @@ class UsageQuery:
         return replace(self, after=mark)
 
 
-def _usage_query(
+async def _usage_query(
     services: ServicesDep,
     start: Annotated[
         Day | None, Query(description="First day, in UTC; by default 29 days before the last.")
