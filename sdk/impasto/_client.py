@@ -14,6 +14,7 @@ from ._twin import Async, Colour, Sync, run
 
 if TYPE_CHECKING:
     from .resources.api_keys import ApiKeys
+    from .resources.billing import Billing
     from .resources.credits import Credits
     from .resources.images import Images
     from .resources.jobs import Jobs
@@ -133,6 +134,13 @@ class _Client(Generic[Colour]):
         from .resources.usage import Usage
 
         return Usage(self._core)
+
+    @cached_property
+    def billing(self) -> Billing[Colour]:
+        """Buy credits, subscribe, and see what was billed."""
+        from .resources.billing import Billing
+
+        return Billing(self._core)
 
     @cached_property
     def credits(self) -> Credits[Colour]:

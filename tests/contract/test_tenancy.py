@@ -42,6 +42,23 @@ tests."""
 FIGURES = {"usage.list", "usage.storage", "credits.balance", "credits.grants", "credits.entries"}
 """What an organization used and has left: see the test of its figures."""
 
+PAYMENTS = {
+    f"billing.{name}"
+    for name in (
+        "packs",
+        "create_checkout_session",
+        "create_portal_session",
+        "get_subscription",
+        "change_subscription",
+        "cancel_subscription",
+        "resume_subscription",
+        "invoices",
+        "get_auto_top_up",
+        "set_auto_top_up",
+    )
+}
+"""What an organization buys. They take no ids, and are tried in tests/billing/payments/test_endpoints.py."""
+
 BODIES: dict[str, dict[str, Any]] = {"api_keys.roll": {"grace_seconds": 0}}
 """What the operations on one thing send."""
 
@@ -72,7 +89,9 @@ def operations() -> Iterator[Operation]:
 
 
 OPERATIONS = [
-    operation for operation in operations() if operation.id not in SHARED | PUBLIC | CREATING | FIGURES
+    operation
+    for operation in operations()
+    if operation.id not in SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS
 ]
 ON_ONE_THING = [operation for operation in OPERATIONS if "{" in operation.path]
 LISTS = [operation for operation in OPERATIONS if operation.id.endswith(".list")]
@@ -127,7 +146,8 @@ def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None
     ]
     assert unknown == [], "say in this file how these keep organizations apart"
     known = {operation.id for operation in operations()}
-    assert SHARED | PUBLIC | CREATING | FIGURES | BODIES.keys() <= known, "and forget those that are no more"
+    said = SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS | BODIES.keys()
+    assert said <= known, "and forget those that are no more"
 
 
 async def test_no_operation_gets_at_another_organizations_things(

@@ -202,10 +202,67 @@ _ENTRY: dict[str, Any] = {
     "created_at": "2026-11-22T05:41:30.611078Z",
 }
 
+_PACK: dict[str, Any] = {
+    "id": "small",
+    "object": "pack",
+    "name": "2,000 credits",
+    "credits": 2000,
+    "price_cents": 1200,
+    "currency": "usd",
+}
+
+_INVOICE: dict[str, Any] = {
+    "id": "in_1RkQ2aB3c4D5e6F7",
+    "object": "invoice",
+    "number": "IMP-0042",
+    "status": "paid",
+    "amount_cents": 2500,
+    "currency": "usd",
+    "created_at": "2026-11-22T05:41:07Z",
+    "url": "https://invoice.stripe.com/i/...",
+    "pdf_url": "https://pay.stripe.com/invoice/.../pdf",
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "ApiKey": _KEY,
     "ApiKeyCreate": {"name": "nightly batch", "scopes": ["images:read", "jobs:read", "jobs:write"]},
     "ApiKeyRoll": {"grace_seconds": 3600},
+    "AutoTopUp": {
+        "object": "auto_top_up",
+        "enabled": True,
+        "threshold": 500,
+        "pack": "small",
+        "failures": 0,
+        "last_error": None,
+        "next_try_at": None,
+    },
+    "AutoTopUpSet": {"enabled": True, "threshold": 500, "pack": "small"},
+    "CheckoutSession": {
+        "id": "cs_live_a1B2c3D4",
+        "object": "checkout_session",
+        "url": "https://checkout.stripe.com/c/pay/...",
+        "expires_at": "2026-11-23T05:41:07Z",
+    },
+    "CheckoutSessionCreate": {
+        "pack": "small",
+        "success_url": "https://app.example.com/thanks",
+        "cancel_url": "https://app.example.com/credits",
+    },
+    "Invoice": _INVOICE,
+    "Pack": _PACK,
+    "PortalSession": {"object": "portal_session", "url": "https://billing.stripe.com/p/session/..."},
+    "PortalSessionCreate": {"return_url": "https://app.example.com/account"},
+    "Subscription": {
+        "object": "subscription",
+        "status": "active",
+        "plan": "starter",
+        "next_plan": "starter",
+        "cancel_at_period_end": False,
+        "current_period_start": "2026-11-22T05:41:07Z",
+        "current_period_end": "2026-12-22T05:41:07Z",
+        "provider": "stripe",
+    },
+    "SubscriptionChange": {"plan": "pro"},
     "Health": {"status": "ok"},
     "Image": _IMAGE,
     "Job": _JOB,
@@ -268,6 +325,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     for name, item in (
         ("ApiKey", _KEY),
         ("CreditEntry", _ENTRY),
+        ("Invoice", _INVOICE),
+        ("Pack", _PACK),
         ("CreditGrant", _GRANT),
         ("Usage", _USAGE),
         ("Image", _IMAGE),

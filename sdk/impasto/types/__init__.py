@@ -1,6 +1,7 @@
 """What the API answers, as pydantic models."""
 
 from .api_key import ApiKey, NewApiKey
+from .billing import AutoTopUp, CheckoutSession, Invoice, Pack, PortalSession, Subscription
 from .credits import CreditBalance, CreditEntry, CreditGrant
 from .event import (
     AsyncEvent,
@@ -32,7 +33,9 @@ __all__ = [
     "AsyncImage",
     "AsyncImageList",
     "AsyncJob",
+    "AutoTopUp",
     "Canceled",
+    "CheckoutSession",
     "CreditBalance",
     "CreditEntry",
     "CreditGrant",
@@ -43,6 +46,7 @@ __all__ = [
     "ImageEvent",
     "ImageList",
     "ImageToImage",
+    "Invoice",
     "Job",
     "JobFailure",
     "JobStatus",
@@ -54,9 +58,11 @@ __all__ = [
     "NodeInput",
     "NodeOutput",
     "NodeSummary",
+    "Pack",
     "Pipeline",
     "PipelineLimits",
     "Plan",
+    "PortalSession",
     "Queued",
     "Quote",
     "QuoteWithBalance",
@@ -66,6 +72,7 @@ __all__ = [
     "Started",
     "Step",
     "StorageUsage",
+    "Subscription",
     "Succeeded",
     "TextToImage",
     "Upload",

@@ -138,3 +138,28 @@ async def test_a_provider_that_is_away_is_a_problem_and_nothing_is_stored(
     shop.account.broken = False
     await shop.buy("small")
     assert await shop.books.credits() == 2_000
+
+
+async def test_organizations_see_nothing_of_each_others_payments(
+    shop: FakeShop, owner_database: Database, settings: Settings, base_url: str
+) -> None:
+    await shop.subscribe("starter")
+    await shop.client.put(
+        "/v1/billing/auto-top-up", json={"enabled": True, "threshold": 100, "pack": "small"}
+    )
+    stranger = await make_tenant(owner_database, settings, plan="free", balance=0)
+    async with httpx.AsyncClient(base_url=base_url, headers=stranger.headers) as other:
+        assert (await other.get("/v1/billing/subscription")).json()["status"] == "none"
+        assert (await other.get("/v1/billing/auto-top-up")).json()["enabled"] is False
+        assert (await other.get("/v1/billing/invoices")).json()["data"] == []
+        for what in ("cancel", "resume"):
+            assert_problem(await other.post(f"/v1/billing/subscription/{what}"), 409, "no-subscription")
+        portal = await other.post(
+            "/v1/billing/portal-sessions", json={"return_url": "https://app.impasto.test/"}
+        )
+        assert portal.status_code == 201
+    sessions = shop.account.all("billing_portal.session")
+    customers = {customer["id"]: customer["metadata"] for customer in shop.account.all("customer")}
+    assert len(customers) == 2
+    assert customers[sessions[0]["customer"]] != customers[shop.account.all("subscription")[0]["customer"]]
+    assert (await shop.books.subscription()).cancel_at_period_end is False
