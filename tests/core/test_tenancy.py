@@ -30,6 +30,8 @@ from impasto_core.database.tables import (
     Membership,
     Upload,
     User,
+    Workflow,
+    WorkflowVersion,
 )
 from impasto_core.ids import new_id
 from impasto_core.models.tables import Model
@@ -82,9 +84,20 @@ async def full(owner_database: Database, model: Model, tenant: Tenant, stranger:
         attempt = JobAttempt(
             job_id=job.id, number=1, organization_id=organization_id, worker="w", started_at=utc_now()
         )
+        workflow = Workflow(organization_id=organization_id, slug="tiger", name="Tiger", latest=1)
+        version = WorkflowVersion(
+            workflow_id=workflow.id,
+            number=1,
+            organization_id=organization_id,
+            document={},
+            graph={},
+            inputs=[],
+            input_schema={},
+        )
         async with owner_database.session() as session:
-            session.add_all([person, image, upload, record, attempt, *_payments(organization_id)])
+            session.add_all([person, image, upload, record, attempt, workflow, *_payments(organization_id)])
             await session.flush()
+            session.add(version)
             session.add(Membership(organization_id=organization_id, user_id=person.id))
 
 

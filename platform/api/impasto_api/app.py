@@ -29,6 +29,7 @@ from impasto_api.services import open_services
 from impasto_api.spend_caps.endpoints import router as spend_caps
 from impasto_api.uploads.endpoints import router as uploads
 from impasto_api.usage.endpoints import router as usage
+from impasto_api.workflows.endpoints import router as workflows
 from impasto_core.clock import Clock, utc_now
 from impasto_core.settings import Settings, get_settings
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         models,
         pipelines,
         nodes,
+        workflows,
         plans,
         usage,
         credit_ledger,

@@ -214,6 +214,14 @@ class ApiKeyExpired(Problem):
     status, code, title = 409, "api-key-expired", "The API key has expired"
 
 
+class WorkflowExists(Problem):
+    status, code, title = 409, "workflow-exists", "There is a workflow of that slug"
+
+
+class WorkflowArchived(Problem):
+    status, code, title = 409, "workflow-archived", "The workflow is archived"
+
+
 class BodyTooLarge(Problem):
     status, code, title = 413, "body-too-large", "The body is too large"
 
@@ -266,8 +274,9 @@ class ValidationFailed(Problem):
         return cls([FieldError(location=location, field=field, pointer=pointer, code=code, detail=detail)])
 
     @classmethod
-    def of_graph(cls, problems: Sequence[GraphProblem]) -> ValidationFailed:
-        return cls([_graph_error(problem) for problem in problems])
+    def of_graph(cls, problems: Sequence[GraphProblem], root: str = "graph") -> ValidationFailed:
+        """`root` is the member of the body that the problems' paths begin at."""
+        return cls([_graph_error(problem, root) for problem in problems])
 
 
 class QuoteAboveMaxCost(Problem):
@@ -375,8 +384,8 @@ def _field_error(detail: Mapping[str, Any]) -> FieldError:
     )
 
 
-def _graph_error(problem: GraphProblem) -> FieldError:
-    names = [_printable(name) for name in ("graph", *problem.path)]
+def _graph_error(problem: GraphProblem, root: str) -> FieldError:
+    names = [_printable(name) for name in (root, *problem.path)]
     return FieldError(
         location="body",
         field=".".join(names),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
+from impasto_api.auth.keys import Principal
 from impasto_api.examples import EVENTS, GRAPH
 from impasto_api.idempotency.key import IdempotencyKey, fingerprint
 from impasto_api.images import repository as images
@@ -22,7 +23,7 @@ from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import NotFound, TooManyFollowers
 from impasto_api.rate_limits.middleware import RequestLimitsDep
-from impasto_api.services import ServicesDep
+from impasto_api.services import Services, ServicesDep
 from impasto_billing.settlement import settle
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.fields import Moment, Text
@@ -68,6 +69,15 @@ _CREATED_HEADERS = {
         "Preference-Applied": "What was honoured of `Prefer`.",
     }.items()
 }
+CREATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": JobView,
+        "description": "The job ended within the time of `Prefer: wait`",
+        "headers": _CREATED_HEADERS,
+    },
+    202: {"description": "The job is queued or running", "headers": _CREATED_HEADERS},
+}
+"""What operations answer that make a job."""
 
 
 @router.post(
@@ -76,14 +86,7 @@ _CREATED_HEADERS = {
     summary="Create a job",
     status_code=202,
     response_model=JobView,
-    responses={
-        200: {
-            "model": JobView,
-            "description": "The job ended within the time of `Prefer: wait`",
-            "headers": _CREATED_HEADERS,
-        },
-        202: {"description": "The job is queued or running", "headers": _CREATED_HEADERS},
-    },
+    responses=CREATED,
 )
 async def create_job(
     request: Request,
@@ -107,6 +110,13 @@ async def create_job(
         fingerprint=fingerprint(request, job_request),
         limits=limits,
     )
+    return await answer_created(services, principal, answer, wait)
+
+
+async def answer_created(
+    services: Services, principal: Principal, answer: service.Answer, wait: int | None
+) -> Response:
+    """The job, once it has ended or the time to wait is over."""
     headers = {"Location": f"/v1/jobs/{format_id('job', answer.job_id)}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -218,6 +228,6 @@ async def stream_events(
     after = resume_point(last_event_id)
     waiting.check_room(services, principal.organization_id)
     return EventStream(
-        stream(services, principal.organization_id, job_id, after, ended=job.status.is_final),
+        stream(services, principal.organization_id, job, after),
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

@@ -27,7 +27,9 @@ class QueuePlace(BaseModel):
     position: int = Field(ge=1, description="1 is next.", examples=[3])
     eta_seconds: Annotated[
         float | None,
-        Field(ge=0, description="Until it starts; null while nothing has run to measure by.", examples=[12.5]),
+        Field(
+            ge=0, description="Until it starts; null while nothing has run to measure by.", examples=[12.5]
+        ),
     ]
 
 

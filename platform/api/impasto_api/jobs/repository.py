@@ -24,7 +24,8 @@ async def get_status(session: AsyncSession, job_id: UUID) -> JobStatus | None:
 
 
 async def get_graph(session: AsyncSession, job_id: UUID) -> dict[str, Any] | None:
-    return (await session.exec(select(Job.graph).where(Job.id == job_id))).one_or_none()
+    graph = (await session.exec(select(Job.graph).where(Job.id == job_id))).one_or_none()
+    return None if graph is None else dict(graph)
 
 
 def matching(

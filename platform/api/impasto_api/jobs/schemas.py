@@ -130,7 +130,7 @@ class ImageToImageRequest(BaseModel):
     max_cost: MaxCost = None
 
 
-def _encodable(graph: Any) -> Any:
+def encodable(graph: Any) -> Any:
     """Refuses halves of characters: JSON can write them, but nothing can be sent or stored that has one."""
     try:
         json.dumps(graph, ensure_ascii=False).encode()
@@ -145,7 +145,7 @@ class GraphRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     # Any value: `impasto_core.graphs` says what is wrong with it, node by node.
-    graph: Annotated[Any, AfterValidator(_encodable), WithJsonSchema(GRAPH_SCHEMA)]
+    graph: Annotated[Any, AfterValidator(encodable), WithJsonSchema(GRAPH_SCHEMA)]
     metadata: Metadata = {}
     priority: Priority = 0
     max_cost: MaxCost = None
@@ -170,6 +170,20 @@ JobRequest = Annotated[
 ]
 
 
+class WorkflowReference(BaseModel):
+    """A version of a workflow."""
+
+    slug: str = Field(examples=["product-shot"])
+    version: int = Field(examples=[1])
+
+
+class WorkflowRun(GraphRequest):
+    """A workflow's graph, filled in. Not to be sent: `POST /v1/workflows/{slug}/runs` makes it."""
+
+    workflow: WorkflowReference
+    input: dict[str, Any]
+
+
 class JobView(BaseModel):
     """A job. Once `status` is succeeded, failed or canceled it never changes again."""
 
@@ -181,6 +195,9 @@ class JobView(BaseModel):
     )
     model: str | None = Field(
         description="Null where a graph names none, or several.", examples=["impasto-shapes"]
+    )
+    workflow: WorkflowReference | None = Field(
+        default=None, description="The workflow that it is a run of.", examples=[None]
     )
     input: dict[str, Any] = Field(
         description="As it runs: with defaults, size and seed filled in. Empty for a graph."
@@ -216,6 +233,9 @@ class JobView(BaseModel):
             id=job.id,
             status=JobStatus(job.status),
             pipeline=job.pipeline,
+            workflow=WorkflowReference(slug=job.workflow, version=job.workflow_version)
+            if job.workflow and job.workflow_version
+            else None,
             model=job.models[0] if len(job.models) == 1 else None,
             input=job.input,
             metadata=job.user_metadata,

@@ -16,7 +16,13 @@ from impasto_api.auth.keys import Principal
 from impasto_api.idempotency import repository as idempotency
 from impasto_api.images import repository as images
 from impasto_api.jobs import drafts, repository
-from impasto_api.jobs.schemas import GraphRequest, ImageToImageRequest, JobView, TextToImageRequest
+from impasto_api.jobs.schemas import (
+    GraphRequest,
+    ImageToImageRequest,
+    JobView,
+    TextToImageRequest,
+    WorkflowRun,
+)
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.plans.limits import require
 from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
@@ -211,13 +217,16 @@ async def _make(
         draft.description,
         discount_percent=principal.plan.discount_percent,
     )
+    run = request if isinstance(request, WorkflowRun) else None
     job = Job(
         organization_id=principal.organization_id,
         api_key_id=principal.api_key_id,
         mode=principal.mode,
         pool=draft.priced_as.pool,
         pipeline=draft.pipeline,
-        input=draft.input,
+        workflow=run.workflow.slug if run else None,
+        workflow_version=run.workflow.version if run else None,
+        input=run.input if run else draft.input,
         models=[model.slug for model in draft.models],
         graph=draft.graph,
         pixel_steps=draft.work.pixel_steps,

@@ -2,7 +2,8 @@
 
 Event ids are those of the job's stream, so that `Last-Event-ID` resumes exactly there. The first and the
 last event are made from PostgreSQL: every stream begins with `queued` and ends with the final state, whatever
-became of Redis in between.
+became of Redis in between. While the job waits, `queued` comes again whenever its place has changed, with the
+id of the event before it: there is nothing in it to resume.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from impasto_api.jobs import service, waiting
+from impasto_api.jobs.places import QueuePlace
 from impasto_api.jobs.schemas import FinalEvent, JobView, QueuedEvent
 from impasto_api.problems import ValidationFailed
 from impasto_api.services import Services
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.jobs.events import FIRST
+from impasto_core.jobs.tables import JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +47,31 @@ def resume_point(last_event_id: str | None) -> str:
     return last_event_id
 
 
-async def stream(
-    services: Services, organization_id: UUID, job_id: UUID, after: str, *, ended: bool
-) -> AsyncIterator[bytes]:
+async def stream(services: Services, organization_id: UUID, job: JobView, after: str) -> AsyncIterator[bytes]:
+    job_id, place = job.id, job.queue
     if after == FIRST:
-        yield _encode(QUEUED_ID, "queued", QueuedEvent(job_id=job_id).model_dump_json())
         after = QUEUED_ID
-    async for entry in waiting.follow(services, organization_id, job_id, after, ended=ended):
-        if entry is None:
-            yield format_sse_event(comment="waiting")
+        yield _encode(after, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())
+    async for entry in waiting.follow(services, organization_id, job_id, after, ended=job.status.is_final):
+        if isinstance(entry, tuple):
+            after, event = entry
+            yield _encode(after, event.type, event.model_dump_json(exclude_none=True))
+        elif entry == JobStatus.QUEUED and (news := await _place(services, job_id)) not in (None, place):
+            place = news
+            yield _encode(after, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())
         else:
-            entry_id, event = entry
-            yield _encode(entry_id, event.type, event.model_dump_json(exclude_none=True))
-    while (job := await _view(services, organization_id, job_id)) is None:
+            yield format_sse_event(comment="waiting")
+    while (final := await _view(services, organization_id, job_id)) is None:
         yield format_sse_event(comment="waiting")
-    yield _encode(FINAL_ID, job.status, FinalEvent.of(job).model_dump_json())
+    yield _encode(FINAL_ID, final.status, FinalEvent.of(final).model_dump_json())
+
+
+async def _place(services: Services, job_id: UUID) -> QueuePlace | None:
+    try:
+        return await services.places.of(job_id)
+    except DATABASE_ERRORS:
+        logger.warning("cannot see the place of job %s", job_id, exc_info=True)
+        return None
 
 
 async def _view(services: Services, organization_id: UUID, job_id: UUID) -> JobView | None:

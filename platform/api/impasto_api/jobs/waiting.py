@@ -18,8 +18,8 @@ from impasto_api.jobs import repository
 from impasto_api.problems import TooManyFollowers
 from impasto_api.services import Services
 from impasto_core.database import DATABASE_ERRORS
-from impasto_core.jobs.tables import JobStatus
 from impasto_core.jobs.events import FIRST, EventReader, Finished, StreamEvent
+from impasto_core.jobs.tables import JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ async def follow(
 ) -> AsyncIterator[tuple[str, StreamEvent] | JobStatus | None]:
     """The job's events after an id, until the job has ended and no event is left.
 
-    `ended` says that it is known to have. Yields the job's status every now and then while nothing happens, so
-    that the caller can do something else; None where it cannot be known.
+    `ended` says that it is known to have. Yields the job's status every now and then while nothing happens,
+    None where it cannot be seen, so that the caller can do something else.
     """
     reader = EventReader(services.redis, job_id)
     with _counted(services, organization_id):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import DateTime, MetaData
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlmodel import Field, SQLModel
 
 from impasto_core.clock import utc_now
@@ -42,3 +42,8 @@ def created_now() -> Any:
 
 def json_column(**options: Any) -> Any:
     return Field(sa_type=JSONB(none_as_null=True), **options)
+
+
+def ordered_json_column(**options: Any) -> Any:
+    """JSON whose objects keep the order of their members; JSONB sorts them."""
+    return Field(sa_type=JSON(none_as_null=True), **options)

@@ -9,6 +9,7 @@ from impasto_core.jobs.tables import Job, JobAttempt, QueueShare
 from impasto_core.models.tables import Model
 from impasto_core.organizations.tables import Membership, Organization, StorageUsage, User
 from impasto_core.uploads.tables import Upload
+from impasto_core.workflows.tables import Workflow, WorkflowVersion
 
 __all__ = [
     "ApiKey",
@@ -23,6 +24,8 @@ __all__ = [
     "StorageUsage",
     "Upload",
     "User",
+    "Workflow",
+    "WorkflowVersion",
     "metadata",
 ]
 

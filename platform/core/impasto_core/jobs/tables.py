@@ -13,6 +13,7 @@ from sqlmodel import Field, SQLModel
 from impasto_core.database.columns import (
     created_now,
     json_column,
+    ordered_json_column,
     organization_key,
     primary_key,
     timestamp,
@@ -47,10 +48,10 @@ class AttemptOutcome(StrEnum):
 class Job(SQLModel, table=True):
     """A request for pictures. `attempt` counts claims and is the fencing token of the current lease.
 
-    `pipeline` is null, and `input` empty, where the caller sent the graph. `models` are the slugs of the models
-    that the graph names, first the one that it is priced by. `images_in` maps every image name the graph reads
-    to the object that holds it. `error` is what the caller sees: {code, message, node_id, node_type, retryable}.
-    `available_at`, from which on it may be
+    `pipeline` is null where the graph is the caller's own; `workflow` is the slug of the one it is a run of, if
+    any, and `input` what that was given. `models` are the slugs of those that the graph names, first the one it
+    is priced by. `images_in` maps every image name the graph reads to the object that holds it. `error` is what
+    the caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
     claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
     denoising steps over all its images. `traceparent` is the W3C trace context it was made in. `quote`, what
     it can cost at most, and `cost`, its receipt once it has ended, are billing's. `images_made` still counts
@@ -87,9 +88,11 @@ class Job(SQLModel, table=True):
     mode: str = Field(max_length=4)
     pool: str = Field(max_length=63)
     pipeline: str | None = Field(default=None, max_length=63)
+    workflow: str | None = Field(default=None, max_length=63)
+    workflow_version: int | None = None
     input: dict[str, Any] = json_column(default_factory=dict)
     models: list[str] = json_column(default_factory=list)
-    graph: dict[str, Any] = json_column()
+    graph: dict[str, Any] = ordered_json_column()
     pixel_steps: int = Field(sa_type=BigInteger)
     priority: int = Field(default=0, sa_type=SmallInteger)
     images_in: dict[str, str] = json_column(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 revision = "0007"
 down_revision = "0006"
@@ -23,12 +23,18 @@ def upgrade() -> None:
     )
     op.alter_column("jobs", "models", nullable=False)
     op.drop_column("jobs", "model_id")
+    # Images come back in the order of their nodes, and JSONB would sort those.
+    op.alter_column("jobs", "graph", type_=JSON, postgresql_using="graph::json")
 
 
 def downgrade() -> None:
+    op.alter_column("jobs", "graph", type_=JSONB, postgresql_using="graph::jsonb")
     # Before, a job was of one model and of one pipeline.
     op.execute("DELETE FROM jobs WHERE pipeline IS NULL OR jsonb_array_length(models) <> 1")
-    op.add_column("jobs", sa.Column("model_id", sa.Uuid(), sa.ForeignKey("models.id"), nullable=True))
+    op.add_column(
+        "jobs",
+        sa.Column("model_id", sa.Uuid(), sa.ForeignKey("models.id", name="fk_jobs_model_id"), nullable=True),
+    )
     op.execute("UPDATE jobs SET model_id = models.id FROM models WHERE models.slug = jobs.models ->> 0")
     op.alter_column("jobs", "model_id", nullable=False)
     op.drop_column("jobs", "models")

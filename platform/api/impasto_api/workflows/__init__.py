@@ -1,0 +1,1 @@
+"""Workflows: graphs saved under a name, with typed input."""
