@@ -38,7 +38,7 @@ class Plan(BaseModel):
 
 
 def read_plans(file: Path = PLANS_FILE) -> tuple[Plan, ...]:
-    """The plans of a file, in its order. Raises ValueError, of which pydantic's and tomllib's errors are kinds."""
+    """The plans of a file, in its order. Raises ValueError: what tomllib and pydantic raise are such too."""
     described = tomllib.loads(file.read_text())
     if FREE not in described or not all(isinstance(terms, dict) for terms in described.values()):
         raise ValueError(f"every entry must be a plan, and {FREE} one of them")
