@@ -130,10 +130,12 @@ class PlainLedger:
         return self.claw_backs[reference]
 
     def expire_grants(self, *, now: datetime) -> None:
-        for grant in self.grants.values():
-            if grant.over(now):
-                self.expired += grant.left
-                grant.left = 0
+        for grant in self.due(now):
+            self.expired += grant.left
+            grant.left = 0
+
+    def due(self, now: datetime) -> list[PlainGrant]:
+        return [grant for grant in self.grants.values() if grant.left and grant.over(now)]
 
     def balance(self, now: datetime) -> Balance:
         return Balance(

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -80,9 +82,10 @@ class Crashed(Exception):
 amounts = st.integers(1, 40)
 percents = st.integers(1, 105)
 hours = st.integers(1, 6)
+sources = st.sampled_from(GrantSource)
 manners = st.sampled_from(Manner)
 priorities = st.none() | st.integers(0, 2)
-crashes = st.sampled_from([None] * 12 + [Crash(after, manner) for after in (0, 1) for manner in Manner])
+crashes = st.sampled_from([None] * 28 + [Crash(after, manner) for after in (0, 1) for manner in Manner])
 
 
 class Ledger(RuleBasedStateMachine):
@@ -99,12 +102,19 @@ class Ledger(RuleBasedStateMachine):
         self.database = database
         self.plain = PlainLedger()
         self.now = START
+        self.waited = False
         self.organization_id = runner.run(self._make_organization())
+
+    @initialize(
+        targets=(grants, calls), amount=amounts, source=sources, priority=priorities, lasts=st.none() | hours
+    )
+    def begin(self, amount: int, source: GrantSource, priority: int | None, lasts: int | None) -> Any:
+        return self.grant(amount, source, priority, None, lasts, None)
 
     @rule(
         targets=(grants, calls),
         amount=amounts,
-        source=st.sampled_from(GrantSource),
+        source=sources,
         priority=priorities,
         starts=st.none() | hours,
         lasts=st.none() | hours,
@@ -133,6 +143,7 @@ class Ledger(RuleBasedStateMachine):
         )
         return self._remember(call, crash)
 
+    @precondition(lambda self: self.plain.balance(self.now).available)
     @rule(targets=(jobs, calls), percent=percents, crash=crashes)
     def hold(self, percent: int, crash: Crash | None) -> Any:
         return self._remember(self._hold(percent), crash)
@@ -149,30 +160,35 @@ class Ledger(RuleBasedStateMachine):
     def capture_a_part(self, job: Call, percent: int, crash: Crash | None) -> Any:
         return self._remember(self._settle(job, percent), crash)
 
-    @rule(target=calls, amount=amounts, grant=st.none() | grants, crash=crashes)
-    def refund(self, amount: int, grant: Call | None, crash: Crash | None) -> Any:
-        of = grant.arguments["reference"] if grant else None
+    @precondition(lambda self: self.plain.holds)
+    @rule(target=calls, percent=percents, grant=grants, named=st.booleans(), crash=crashes)
+    def refund(self, percent: int, grant: Call, named: bool, crash: Crash | None) -> Any:
+        amount = max(1, grant.arguments["amount"] * percent // 100)
+        of = grant.arguments["reference"] if named else None
         arguments = {"amount": amount, "reference": str(new_id()), "grant_reference": of}
         return self._remember(Call("claw_back", arguments), crash)
 
+    @precondition(lambda self: self.plain.due(self.now))
     @rule(crash=crashes)
     def expire(self, crash: Crash | None) -> None:
         self._transact([Call("expire_grants")], crash)
 
+    @precondition(lambda self: not self.waited)
     @rule(by=hours)
     def time_passes(self, by: int) -> None:
         Ledger.steps += 1
+        self.waited = True
         self.now += timedelta(hours=by)
 
-    @rule(call=calls, crash=crashes)
-    def replay(self, call: Call, crash: Crash | None) -> None:
+    @rule(call=calls, other=st.none() | st.none() | st.integers(1, 40), crash=crashes)
+    def replay(self, call: Call, other: int | None, crash: Crash | None) -> None:
+        """The same call again, or one that contradicts it."""
+        if other is not None:
+            amount = "cost" if call.function == "settle" else "amount"
+            call = Call(call.function, {**call.arguments, amount: other})
         self._transact([call], crash)
 
-    @rule(call=calls, other=amounts)
-    def contradict(self, call: Call, other: int) -> None:
-        amount = "cost" if call.function == "settle" else "amount"
-        self._transact([Call(call.function, {**call.arguments, amount: other})], None)
-
+    @precondition(lambda self: self.plain.balance(self.now).available)
     @rule(earlier=st.lists(calls, max_size=2), percent=percents, after=st.integers(0, 4), manner=manners)
     def several_at_once(self, earlier: list[Call], percent: int, after: int, manner: Manner) -> None:
         job = self._hold(percent)
@@ -216,6 +232,7 @@ class Ledger(RuleBasedStateMachine):
     def _transact(self, calls: list[Call], crash: Crash | None) -> bool:
         """Make the calls in one transaction of each ledger and compare the answers; whether it committed."""
         Ledger.steps += 1
+        self.waited = False
         plain = copy.deepcopy(self.plain)
         expected = self._explain(plain, calls, crash)
         assert self.runner.run(self._happen(calls, crash)) == expected
