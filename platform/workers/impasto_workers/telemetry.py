@@ -71,7 +71,9 @@ def stage(name: str) -> Iterator[Span]:
 def count_attempt(job: Job, outcome: AttemptOutcome) -> None:
     """`error` is the code that the job's owner reads: there is a handful."""
     error = str(job.error["code"]) if outcome is AttemptOutcome.FAILED and job.error else ""
-    attempts.add(1, {"pool": job.pool, "pipeline": job.pipeline or "graph", "outcome": outcome.value, "error": error})
+    attempts.add(
+        1, {"pool": job.pool, "pipeline": job.pipeline or "graph", "outcome": outcome.value, "error": error}
+    )
     current = trace.get_current_span()
     current.set_attribute("impasto.outcome", outcome.value)
     if error:
