@@ -59,7 +59,8 @@ async def test_who_follows_from_the_start_sees_everything_as_it_happens(
     job_id = await create(client)
     events = follow(client, job_id)
     queued = await anext(events)
-    assert (queued.id, queued.type, queued.data) == ("0-1", "queued", {"type": "queued", "job_id": job_id})
+    assert (queued.id, queued.type) == ("0-1", "queued")
+    assert queued.data == {"type": "queued", "job_id": job_id, "queue": {"position": 1, "eta_seconds": None}}
 
     job = await painter.claim()
     started = await anext(events)

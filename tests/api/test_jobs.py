@@ -63,7 +63,7 @@ async def test_a_job_is_queued_painted_and_its_images_can_be_downloaded(
 
 async def test_a_new_job_can_be_read_back_as_it_was_answered(client: httpx.AsyncClient) -> None:
     job = await create(client, metadata={"customer": "42", "note": "größer, 🖼️"})
-    assert await get(client, job) == job
+    assert await get(client, job) == job | {"queue": {"position": 1, "eta_seconds": None}}
     assert job["metadata"] == {"customer": "42", "note": "größer, 🖼️"}
     assert (job["attempt"], job["cancel_requested"], job["images"], job["error"]) == (0, False, [], None)
     assert (job["started_at"], job["finished_at"]) == (None, None)

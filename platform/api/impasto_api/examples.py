@@ -245,6 +245,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "CheckoutSessionCreate": {
         "pack": "small",
+        "plan": None,
         "success_url": "https://app.example.com/thanks",
         "cancel_url": "https://app.example.com/credits",
     },

@@ -211,10 +211,11 @@ async def _make(
     else:
         draft = await drafts.draft_pipeline(services, session, request, material.sources)
     await require(session, principal.plan, draft.needs)
-    quote = price_list_of(services.clock()).quote_work(
+    quote = price_list_of(services.clock()).quote(
         draft.priced_as,
         draft.work,
         draft.description,
+        limit_seconds=services.settings.job_time_limit_seconds,
         discount_percent=principal.plan.discount_percent,
     )
     run = request if isinstance(request, WorkflowRun) else None

@@ -48,9 +48,9 @@ def resume_point(last_event_id: str | None) -> str:
 
 
 async def stream(services: Services, organization_id: UUID, job: JobView, after: str) -> AsyncIterator[bytes]:
-    job_id, place = job.id, job.queue
+    job_id, place = job.id, None
     if after == FIRST:
-        after = QUEUED_ID
+        after, place = QUEUED_ID, job.queue
         yield _encode(after, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())
     async for entry in waiting.follow(services, organization_id, job_id, after, ended=job.status.is_final):
         if isinstance(entry, tuple):
