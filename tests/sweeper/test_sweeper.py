@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 from sqlalchemy import column, func, table
 from sqlmodel import SQLModel, select
 
+from impasto_billing.ledger import service as ledger
+from impasto_billing.ledger.tables import GrantSource
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
@@ -160,6 +162,32 @@ async def test_a_long_queue_is_not_told_all_at_once(
 
 
 # What has had its time
+
+
+async def test_credits_that_are_over_go_back_to_the_house(
+    owner_database: Database, jobs: Jobs, sweeper: Sweeper, sweeper_tomorrow: Sweeper
+) -> None:
+    async with owner_database.session() as session:
+        await ledger.grant(
+            session,
+            organization_id=jobs.organization_id,
+            source=GrantSource.PROMOTION,
+            amount=50,
+            valid_until=TOMORROW,
+            reference="for a day",
+        )
+
+    async def left() -> int:
+        """Nobody's clock says that the credits are over."""
+        async with owner_database.session() as session:
+            return (await ledger.balance(session, jobs.organization_id, utc_now())).available
+
+    before = await left()
+    await sweeper.expire_credits()
+    assert await left() == before
+    for _ in range(2):
+        await sweeper_tomorrow.expire_credits()
+        assert await left() == before - 50
 
 
 async def test_expired_idempotency_records_are_deleted(

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, delete, tuple_
 from sqlmodel import col, select
 
+from impasto_billing.ledger import service as ledger
 from impasto_billing.payments.chores import Chores
 from impasto_billing.settlement import settle
 from impasto_core.clock import Clock, utc_now
@@ -50,6 +51,9 @@ MAX_WAKE_UPS = 200
 UPLOAD_GRACE = timedelta(hours=1)
 """An upload is kept this much longer than it can be used, so that no request or job is at work on it."""
 
+GRANTS = 500
+"""So many grants expire at a time; their organizations' ledgers are locked until all of them have."""
+
 BATCH = 20
 """Rows whose objects are deleted at a time."""
 
@@ -77,6 +81,7 @@ class Sweeper:
             self.return_expired_leases,
             self.mend_queue,
             self.wake_workers,
+            self.expire_credits,
             self.delete_expired_idempotency_records,
             self.delete_expired_uploads,
             self.delete_images,
@@ -125,6 +130,13 @@ class Sweeper:
             if missing > 0:
                 logger.info("pool %s: %s jobs wait unheard, sending as many wake-ups", pool, missing)
                 await self._wake_ups.send(pool, missing)
+
+    async def expire_credits(self) -> None:
+        """What is left of grants that are over."""
+        async with self._database.session() as session:
+            expired = await ledger.expire_grants(session, now=self._clock(), limit=GRANTS)
+        if expired:
+            logger.info("%s grants have expired", expired)
 
     async def delete_expired_idempotency_records(self) -> None:
         key = tuple_(col(IdempotencyRecord.organization_id), col(IdempotencyRecord.key))

@@ -300,6 +300,12 @@ async def test_a_claw_back_never_takes_the_credits_of_an_expired_grant_that_it_d
     assert await books.balance() == Balance(available=0, held=0, owed=5)
 
 
+async def test_what_is_over_and_not_yet_swept_still_pays_for_its_own_refund(books: Books) -> None:
+    await books.grant(50, "bought", valid_until=books.later(days=30))
+    books.now += timedelta(days=31)
+    assert await books.claw_back(50, grant_reference="bought") == ClawBack(recovered=50, owed=0)
+
+
 async def test_a_claw_back_of_an_unknown_grant_is_refused(books: Books, other_books: Books) -> None:
     await other_books.grant(50, "theirs")
     await books.grant(50, "mine")

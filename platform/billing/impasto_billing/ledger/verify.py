@@ -85,6 +85,23 @@ CHECKS: Mapping[str, str] = {
             AND settlement.business_key = 'settle:' || hold.job_id
         WHERE hold.kind = 'hold'
     """,
+    # What a job has on hold and has cost adds up to what its month counts it for.
+    "spending": """
+        SELECT counter.amount <> coalesce(sum(entry.amount), 0) AS wrong,
+            format('key %s of organization %s counts %s credits in the month of %s, its jobs come to %s',
+                coalesce(counter.api_key_id::text, 'any'), counter.organization_id, counter.amount,
+                counter.month, coalesce(sum(entry.amount), 0)) AS how
+        FROM spending AS counter LEFT JOIN (
+            ledger_transactions AS movement
+            JOIN jobs AS job ON job.id = movement.job_id
+            JOIN ledger_entries AS entry ON entry.transaction_id = movement.id
+            JOIN ledger_accounts AS account
+                ON account.id = entry.account_id AND account.kind IN ('holds', 'spent')
+        ) ON movement.kind IN ('hold', 'settle') AND movement.organization_id = counter.organization_id
+            AND date_trunc('month', job.created_at AT TIME ZONE 'UTC') = counter.month
+            AND (counter.api_key_id IS NULL OR counter.api_key_id = movement.api_key_id)
+        GROUP BY counter.id
+    """,
 }
 
 VERIFICATION = " UNION ALL ".join(
