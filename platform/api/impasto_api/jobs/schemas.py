@@ -60,6 +60,7 @@ GRAPH_SCHEMA: dict[str, Any] = {
                     "is_intermediate": {"type": "boolean", "default": False},
                 },
                 "required": ["id", "type"],
+                "additionalProperties": True,  # the inputs of its type
             },
         },
         "edges": {

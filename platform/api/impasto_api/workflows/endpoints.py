@@ -51,6 +51,7 @@ async def list_workflows(
     page: PageDep,
     archived: Annotated[bool, Query(description="Archived ones too.")] = False,
 ) -> Page[WorkflowView]:
+    """Newest first."""
     async with services.database.tenant(principal.organization_id) as session:
         rows, cursor = await page.select(session, repository.matching(archived=archived), Workflow.id)
     return make_page(rows, cursor, WorkflowView.of)
@@ -58,6 +59,7 @@ async def list_workflows(
 
 @router.get("/{slug}", operation_id="workflows.get", summary="Get a workflow")
 async def get_workflow(services: ServicesDep, principal: WorkflowsReader, slug: SlugPath) -> WorkflowView:
+    """Its name, and the number of its latest version."""
     async with services.database.tenant(principal.organization_id) as session:
         return WorkflowView.of(await service.find(session, slug))
 
@@ -89,6 +91,7 @@ async def list_versions(
         Text | None, Query(max_length=64, description="`next_cursor` of the page before.")
     ] = None,
 ) -> Page[WorkflowVersionSummary]:
+    """Newest first, without their workflows."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
         detail = "Not a cursor: pass next_cursor of the page before, unchanged."
         raise ValidationFailed.of("query", "cursor", "invalid", detail)
@@ -105,6 +108,7 @@ async def list_versions(
 async def get_version(
     services: ServicesDep, principal: WorkflowsReader, slug: SlugPath, version: VersionPath
 ) -> WorkflowVersionView:
+    """With the workflow as it was saved: InvokeAI's editor can open it."""
     async with services.database.tenant(principal.organization_id) as session:
         workflow = await service.find(session, slug)
         found = await service.find_version(session, workflow, version)
@@ -129,7 +133,7 @@ async def diff_versions(
 
 @router.post(
     "/{slug}/runs",
-    operation_id="workflows.run",
+    operation_id="workflows.create_run",
     summary="Run a workflow",
     status_code=202,
     response_model=JobView,
