@@ -7,8 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from impasto_ctl.commands import billing, keys, ledger, models, openapi, organizations, plans
 from impasto_ctl.commands import credits as credits_
-from impasto_ctl.commands import keys, ledger, models, openapi, organizations, plans
 from impasto_ctl.commands.migrate import migrate
 from impasto_ctl.commands.up import up
 from impasto_ctl.errors import ControlError
@@ -42,6 +42,7 @@ app.command()(migrate)
 app.add_typer(organizations.app, name="organizations")
 app.add_typer(plans.app, name="plans")
 app.add_typer(keys.app, name="keys")
+app.add_typer(billing.app, name="billing")
 app.add_typer(credits_.app, name="credits")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")

@@ -184,8 +184,6 @@ async def _seen(
         setattr(row, name, getattr(found, name))
     async with services.database.tenant(row.organization_id) as session:
         hint = Hint(f"api:{uuid4()}", "subscription.changed", "subscription", row.subscription_id)
-        if payer.name == "lemon-squeezy":
-            hint = Hint(hint.event_id, hint.event_type, "subscriptions", row.subscription_id)
         await events.note(session, payer.name, hint, services.clock())
         row.effective_plan = await effective_plan(session, row, services.clock())
         session.expunge_all()

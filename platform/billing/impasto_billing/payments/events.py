@@ -7,7 +7,7 @@ never the last to write; what follows is booked; the event is marked. A crash le
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, text
@@ -22,8 +22,9 @@ from impasto_billing.payments.provider import (
     ProviderName,
     ProviderUnavailable,
     Refused,
+    SubscriptionStatus,
 )
-from impasto_billing.payments.tables import EventOutcome, ProviderEvent
+from impasto_billing.payments.tables import EventOutcome, ProviderEvent, SubscriptionRow
 from impasto_core.database import Database
 from impasto_core.database.engine import DATABASE_ERRORS
 
@@ -37,7 +38,8 @@ LONGEST_PAUSE = timedelta(hours=1)
 RECONCILE = "reconcile"
 """The type of our own daily event, which asks the provider for events that never came."""
 
-RECONCILE_BACK = timedelta(days=3)
+RECONCILE_DAYS = 3
+"""How far back it looks. Stripe itself tries for three days to deliver an event."""
 
 _LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:object, 0))")
 
@@ -60,8 +62,23 @@ async def note(session: AsyncSession, provider: ProviderName, hint: Hint, now: d
 
 
 async def note_reconciliation(session: AsyncSession, provider: ProviderName, now: datetime) -> None:
-    """Once a day, whoever asks for it."""
-    await note(session, provider, Hint(f"{RECONCILE}:{now:%Y-%m-%d}", RECONCILE), now)
+    """Once a day, however often it is asked for."""
+    await note(session, provider, _reconciliation(f"{now:%Y-%m-%d}", RECONCILE_DAYS), now)
+
+
+def _reconciliation(when: str, days: int) -> Hint:
+    return Hint(f"{RECONCILE}:{when}", RECONCILE, "days", str(days))
+
+
+async def reconcile(
+    database: Database, providers: Providers, now: datetime, *, days: int = RECONCILE_DAYS
+) -> AsyncIterator[ProviderEvent]:
+    """Ask the providers what never came, and handle it: every event, in the state that it was left in."""
+    async with database.session() as session:
+        for name in providers:
+            await note(session, name, _reconciliation(now.isoformat(), days), now)
+    while event := await handle_next(database, providers, now):
+        yield event
 
 
 async def handle_next(database: Database, providers: Providers, now: datetime) -> ProviderEvent | None:
@@ -111,7 +128,7 @@ async def _handle(
 ) -> list[str] | None:
     """What changed, in words; None where the event is none of our business."""
     if event.event_type == RECONCILE:
-        return await _note_missed(session, provider, now)
+        return await _note_missed(session, provider, timedelta(days=int(event.object_id or 0)), now)
     if event.object_type is None or event.object_id is None:
         return None
     connection = await session.connection()
@@ -122,12 +139,22 @@ async def _handle(
     return await Books(session, provider.name, now).apply(found, event.made_for)
 
 
-async def _note_missed(session: AsyncSession, provider: PaymentProvider, now: datetime) -> list[str]:
-    """Note the events that never came, to be handled like the others."""
+async def _note_missed(
+    session: AsyncSession, provider: PaymentProvider, back: timedelta, now: datetime
+) -> list[str]:
+    """Note the events that never came, and every subscription, to be handled like other events."""
     before = await _count(session)
-    async for hint in provider.events_since(now - RECONCILE_BACK):
+    async for hint in provider.events_since(now - back):
         await note(session, provider.name, hint, now)
     missed = await _count(session) - before
+    running = select(SubscriptionRow.subscription_id).where(
+        SubscriptionRow.provider == provider.name,
+        col(SubscriptionRow.status).not_in([status for status in SubscriptionStatus if status.is_over]),
+    )
+    for subscription_id in (await session.exec(running)).all():
+        event_id = f"{RECONCILE}:{now.isoformat()}:{subscription_id}"
+        hint = Hint(event_id, f"{RECONCILE}.subscription", "subscription", subscription_id)
+        await note(session, provider.name, hint, now)
     return [f"{missed} events had never come"] if missed else []
 
 

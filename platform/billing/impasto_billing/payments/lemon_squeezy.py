@@ -236,13 +236,14 @@ class LemonSqueezyProvider:
                 page += 1
 
     async def look_up(self, object_type: str, object_id: str) -> Payment | Subscription | None:
+        kind = "subscriptions" if object_type == "subscription" else object_type
         try:
-            found = await self._get(object_type, object_id)
+            found = await self._get(kind, object_id)
         except ProviderError as error:
             raise Refused("unknown-object", f"Lemon Squeezy has no {object_type} {object_id}.") from error
         if str(found["attributes"]["store_id"]) != self._store_id:
             raise Refused("unknown-object", f"{object_type} {object_id} is of another store.")
-        match object_type:
+        match kind:
             case "subscriptions":
                 return self._read_subscription(found)
             case "subscription-invoices":
