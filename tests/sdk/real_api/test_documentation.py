@@ -66,6 +66,16 @@ async def test_image_to_image(python: Any, tmp_path: Path) -> None:
     assert printed.splitlines() == ["strength_0.3.png", "strength_0.6.png", "strength_0.9.png"]
 
 
+async def test_budget_batch(python: Any) -> None:
+    """Four pictures of one credit each, and a budget for three."""
+    printed = await python(str(ROOT / "examples/budget_batch.py"), "3")
+    stopped, _, header, *receipt, total = printed.splitlines()
+    assert stopped == "stopped before 'a blue square on yellow': it can cost 1 credits, and 0 are left"
+    assert header.split() == ["prompt", "status", "quoted", "cost"]
+    assert [line.split()[-3:] for line in receipt] == [["succeeded", "1", "1"]] * 3
+    assert total.split() == ["total", "3"]
+
+
 async def test_the_readme(python: Any, tmp_path: Path, base_url: str, tenant: Tenant) -> None:
     """All its snippets, one after the other, as one program."""
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "sdk/README.md").read_text(), re.DOTALL)
