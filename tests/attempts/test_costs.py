@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
-from impasto_billing.prices import Meter, Receipt, price_list_of
-from impasto_core.clock import utc_now
+from impasto_billing.prices import Meter, PriceList, Receipt
 from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.tables import Job
+from impasto_core.jobs.work import Work
 from impasto_core.models.tables import Model
 from impasto_workers.actor import JobRunner
 from impasto_workers.runtime import NodeError
@@ -194,7 +194,8 @@ async def test_a_job_quoted_by_time_pays_for_the_seconds_that_it_took(
     jobs: Jobs, runner: JobRunner, owner_database: Database
 ) -> None:
     job = await add(jobs)
-    quote = price_list_of(utc_now()).quote_time(jobs.model, 7, "a graph")
+    prices = PriceList.model_validate({"id": "2026-11-01", "other": {"gpu_seconds": 1}})
+    quote = prices.quote(jobs.model, Work(1, 1), "slow work", limit_seconds=7)
     await jobs.change(job, quote=quote.model_dump(mode="json"))
     await runner.run_next_job("default")
     receipt = await cost_of(jobs, job)

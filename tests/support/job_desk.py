@@ -61,7 +61,7 @@ class Jobs:
             pixel_steps=request.work().pixel_steps,
             images_in=images_in or {},
         )
-        quote = price_list_of(utc_now()).quote_work(self.model, request.work(), pipeline)
+        quote = price_list_of(utc_now()).quote(self.model, request.work(), pipeline, limit_seconds=60)
         job.quote = quote.model_dump(mode="json")
         async with self._database.session() as session:
             session.add(job)

@@ -19,51 +19,40 @@ from impasto_core.models.tables import Model
 
 PRICES_FILE = Path(__file__).parent / "prices.toml"
 
-UnitPrice = Annotated[Decimal, Field(ge=0)]
-
-
-class Prices(BaseModel):
-    """Unit prices of one meter: of single models, of their bases, and of any other model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    models: Mapping[str, UnitPrice] = {}
-    bases: Mapping[str, UnitPrice] = {}
-    other: UnitPrice
-
-    def of(self, model: Model) -> Decimal:
-        return self.models.get(model.slug, self.bases.get(model.base, self.other))
+Price = Annotated[
+    Mapping[Meter, Annotated[Decimal, Field(ge=0)]],
+    Field(min_length=1, max_length=1, description="Credits for a unit of one meter."),
+]
 
 
 class PriceList(BaseModel):
-    """The prices from the day `id` on."""
+    """The prices from the day `id` on: of single models, of all models of a base, and of any `other`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: date
-    pixel_steps: Prices
-    gpu_seconds: Prices
+    models: Mapping[str, Price] = {}
+    bases: Mapping[str, Price] = {}
+    other: Price
 
-    def quote_work(self, model: Model, work: Work, description: str, *, discount_percent: int = 0) -> Quote:
-        """The price of work that is known beforehand, which is what it will cost."""
-        unit_price = self.pixel_steps.of(model)
-        return self._quote(
-            LineItem.of(
-                description, model.slug, Meter.PIXEL_STEPS, work.pixel_steps, unit_price, discount_percent
-            )
-        )
-
-    def quote_time(
-        self, model: Model, limit_seconds: float, description: str, *, discount_percent: int = 0
+    def quote(
+        self,
+        model: Model,
+        work: Work,
+        description: str,
+        *,
+        limit_seconds: float,
+        discount_percent: int = 0,
     ) -> Quote:
-        """The price of all the time that a job may take; what it does not take is refunded."""
-        unit_price = self.gpu_seconds.of(model)
-        units = math.ceil(limit_seconds)
-        return self._quote(
-            LineItem.of(description, model.slug, Meter.GPU_SECONDS, units, unit_price, discount_percent)
-        )
+        """The most that a job on the model can cost.
 
-    def _quote(self, item: LineItem) -> Quote:
+        Work is known beforehand, and will cost this. A model with a price for time is quoted at all of
+        `limit_seconds`, and what the job does not take of it is refunded.
+        """
+        price = self.models.get(model.slug) or self.bases.get(model.base) or self.other
+        [(meter, unit_price)] = price.items()
+        units = work.pixel_steps if meter is Meter.PIXEL_STEPS else math.ceil(limit_seconds)
+        item = LineItem.of(description, model.slug, meter, units, unit_price, discount_percent)
         return Quote(amount=item.amount, price_list=self.id.isoformat(), line_items=[item])
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 MINIMUM = 1
 """Credits of the cheapest job."""
 
-Price = Annotated[
+UnitPrice = Annotated[
     Decimal,
     PlainSerializer(lambda price: format(price.normalize(), "f"), return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?$", "examples": ["0.4"]}),
@@ -40,7 +40,7 @@ class LineItem(BaseModel):
     model: str = Field(examples=["impasto-shapes"])
     meter: Meter
     units: int = Field(ge=0, examples=[5_242_880])
-    unit_price: Price = Field(description="Credits for `per` units, a decimal number.")
+    unit_price: UnitPrice = Field(description="Credits for `per` units, a decimal number.")
     per: int = Field(examples=[1_000_000])
     discount_percent: int = Field(default=0, description="What your plan takes off.")
     discount: int = Field(default=0, description="Credits taken off.")
