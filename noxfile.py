@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,6 +97,36 @@ def api(session: nox.Session) -> None:
     _run(session, PLATFORM / "pytest", "tests/core", "tests/api", "tests/contract", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["platform"])
+def stripe(session: nox.Session) -> None:
+    """The scenarios of payments against Stripe itself, with the test key in IMPASTO_TEST_STRIPE_KEY."""
+    if not os.environ.get("IMPASTO_TEST_STRIPE_KEY"):
+        session.error("Set IMPASTO_TEST_STRIPE_KEY to a test key: sk_test_...")
+    scenarios = ("test_packs.py", "test_subscriptions.py")
+    folder = Path("tests/billing/payments")
+    _run(session, PLATFORM / "pytest", "-rs", *(folder / name for name in scenarios), *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["platform", "worker"])
+def buy_credits(session: nox.Session) -> None:
+    """Start everything and a Stripe that is a fake, buy credits with the SDK, stop everything."""
+    stripe_port, api_port = _free_port(), _free_port()
+    command = [PLATFORM / "python", "-m", "tests.fakes.stripe", "--port", str(stripe_port)]
+    webhook = f"http://127.0.0.1:{api_port}/v1/billing/webhooks/stripe"
+    settings = {
+        "IMPASTO_API_PORT": str(api_port),
+        "IMPASTO_STRIPE_SECRET_KEY": "sk_test_fake",
+        "IMPASTO_STRIPE_WEBHOOK_SECRET": "whsec_fake",
+        "IMPASTO_STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
+    }
+    fake = subprocess.Popen([*command, "--webhook-url", webhook], cwd=ROOT)  # noqa: S603
+    try:
+        _up(session, "--", str(PLATFORM / "python"), "examples/buy_credits.py", env=settings)
+    finally:
+        fake.terminate()
+        fake.wait()
+
+
 @nox.session(requires=["worker"])
 def bench(session: nox.Session) -> None:
     """Measure everything, and write docs/benchmarks.md. With names, only those parts."""
@@ -118,10 +150,16 @@ def _lint_contract(session: nox.Session) -> None:
             _run(session, PLATFORM / "node", Path("node_modules") / package, *arguments, env=quiet)
 
 
-def _up(session: nox.Session, *arguments: str) -> None:
+def _free_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        return int(reserved.getsockname()[1])
+
+
+def _up(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     command = (PLATFORM / "impastoctl", "up", "--worker-python", WORKER / "python", *arguments)
     # After Ctrl-C a running picture is given back and everything stopped in order: that takes a moment.
-    session.run(*map(str, command), external=True, interrupt_timeout=20, terminate_timeout=5)
+    session.run(*map(str, command), env=env, external=True, interrupt_timeout=20, terminate_timeout=5)
 
 
 def _run(session: nox.Session, *command: str | os.PathLike[str], env: dict[str, str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import httpx
@@ -13,11 +14,15 @@ from impasto_billing.payments.chores import Chores
 from impasto_core.database import Database
 from impasto_core.settings import Settings
 from tests.api.conftest import MovableClock
+from tests.billing.payments.real_stripe import RealShop, real_shop
 from tests.billing.payments.shop import Books, FakeShop
 from tests.fakes import stripe
 from tests.support.databases import DatabaseUrls
 from tests.support.servers import serve
 from tests.support.tenants import Tenant, make_tenant
+
+REAL_KEY = os.environ.get("IMPASTO_TEST_STRIPE_KEY")
+"""A test key of a real account, which `nox -s stripe` runs the scenarios against."""
 
 PLANS = {"starter": 25_00, "pro": 75_00, "studio": 150_00}
 
@@ -45,9 +50,9 @@ async def stripe_url(account: stripe.Account) -> AsyncIterator[str]:
 def settings(settings: Settings, urls: DatabaseUrls, account: stripe.Account, stripe_url: str) -> Settings:
     payments = {
         "payments_database_url": urls.payments,
-        "stripe_secret_key": account.secret_key,
+        "stripe_secret_key": REAL_KEY or account.secret_key,
         "stripe_webhook_secret": account.webhooks.secret,
-        "stripe_api_base": stripe_url,
+        "stripe_api_base": "https://api.stripe.com" if REAL_KEY else stripe_url,
         "payment_return_hosts": ["app.impasto.test"],
     }
     return Settings.model_validate(settings.model_dump() | payments)
@@ -91,8 +96,12 @@ async def shop(
     chores: Chores,
     account: stripe.Account,
     clock: MovableClock,
-) -> FakeShop:
+) -> AsyncIterator[FakeShop | RealShop]:
     account.webhooks.url = f"{base_url}/v1/billing/webhooks/stripe"
-    shop = FakeShop(client, books, chores, account, clock)
-    await shop.tend()  # today's reconciliation, before anything happened
-    return shop
+    if REAL_KEY:
+        async with real_shop(client, books, chores, account.webhooks, clock, REAL_KEY) as shop:
+            yield shop
+        return
+    fake = FakeShop(client, books, chores, account, clock)
+    await fake.tend()  # today's reconciliation, before anything happened
+    yield fake

@@ -65,24 +65,13 @@ class Books:
         return {event.reason for event in await self.events() if event.outcome == "refused"}
 
 
-class FakeShop:
-    """Stripe is the fake, and its time the test's."""
+class Shop:
+    """What is the same for the fake and for the real Stripe: our side."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        books: Books,
-        chores: Chores,
-        account: Account,
-        clock: Any,
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, books: Books, chores: Chores) -> None:
         self.client = client
         self.books = books
-        self.account = account
-        self.clock = clock
         self._chores = chores
-
-    # The organization
 
     async def check_out(self, **item: str) -> dict[str, Any]:
         response = await self.client.post("/v1/billing/checkout-sessions", json={**item, **URLS})
@@ -104,7 +93,7 @@ class FakeShop:
 
     async def spend(self, amount: int) -> None:
         """A job of so many credits, from beginning to end."""
-        job_id, organization_id = new_id(), self.books.tenant.organization_id
+        job_id, organization_id, now = new_id(), self.books.tenant.organization_id, self.books.clock()
         async with self.books.owner.session() as session:
             await ledger.hold(
                 session,
@@ -112,34 +101,55 @@ class FakeShop:
                 job_id=job_id,
                 amount=amount,
                 api_key_id=None,
-                now=self.clock(),
+                now=now,
             )
-            await ledger.settle(
-                session, organization_id=organization_id, job_id=job_id, cost=amount, now=self.clock()
-            )
+            await ledger.settle(session, organization_id=organization_id, job_id=job_id, cost=amount, now=now)
 
     async def give_plan(self, plan: str) -> None:
         """As an operator does."""
         async with self.books.owner.session() as session:
             await assign(session, self.books.tenant.organization_id, plan)
 
-    # Its customer
-
-    async def pay(self, checkout: dict[str, Any]) -> str:
-        """What was paid for: a payment's id, or a subscription's."""
-        session = self.account.complete_checkout(checkout["id"])
-        return str(session["payment_intent"] or session["subscription"])
-
     async def buy(self, pack: str) -> str:
         """A pack, paid and booked; the payment's id."""
-        payment = await self.pay(await self.check_out(pack=pack))
+        payment = await self.pay(await self.check_out(pack=pack), pack=pack)
         await self.settle()
         return payment
 
     async def subscribe(self, plan: str) -> str:
-        subscription = await self.pay(await self.check_out(plan=plan))
+        """A plan, paid and booked; the subscription's id."""
+        subscription = await self.pay(await self.check_out(plan=plan), plan=plan)
         await self.settle()
         return subscription
+
+    async def tend(self) -> None:
+        """A pass of the sweeper."""
+        await self._chores.do(self.books.clock())
+
+    # What the customer, the bank and time do
+
+    async def pay(self, checkout: dict[str, Any], **item: str) -> str:
+        """What was paid for: a payment's id, or a subscription's."""
+        raise NotImplementedError
+
+    async def settle(self, **delivery: Any) -> None:
+        """Webhooks arrive and are handled."""
+        raise NotImplementedError
+
+
+class FakeShop(Shop):
+    """Stripe is the fake, and its time the test's."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, books: Books, chores: Chores, account: Account, clock: Any
+    ) -> None:
+        super().__init__(client, books, chores)
+        self.account = account
+        self.clock = clock
+
+    async def pay(self, checkout: dict[str, Any], **item: str) -> str:
+        session = self.account.complete_checkout(checkout["id"])
+        return str(session["payment_intent"] or session["subscription"])
 
     async def refund(self, payment: str, amount: int | None = None) -> None:
         self.account.refund(payment, amount)
@@ -151,8 +161,6 @@ class FakeShop:
     async def mend_card(self) -> None:
         self.account.declining.clear()
 
-    # Time, and the sweeper
-
     async def next_period(self, subscription: str) -> None:
         """A month goes by: Stripe renews the subscription, or ends it."""
         found = self.account.get("subscription", subscription)
@@ -161,10 +169,5 @@ class FakeShop:
         self.account.end_period(subscription)
 
     async def settle(self, **delivery: Any) -> None:
-        """Webhooks arrive and are handled."""
         await self.account.webhooks.deliver(**delivery)
         await self.tend()
-
-    async def tend(self) -> None:
-        """A pass of the sweeper."""
-        await self._chores.do(self.clock())
