@@ -51,6 +51,21 @@ _PROBLEMS = {
 }
 
 
+_OWN_PROBLEMS = {
+    "jobs.create": ("402", "409"),
+    "jobs.cancel": ("409",),
+    "workflows.create": ("409",),
+    "workflows.add_version": ("409",),
+    "workflows.create_run": ("402", "409"),
+    "api_keys.roll": ("409",),
+    "billing.create_checkout_session": ("409",),
+    "billing.change_subscription": ("402", "409"),
+    "billing.cancel_subscription": ("409",),
+    "billing.resume_subscription": ("409",),
+    "billing.set_auto_top_up": ("409",),
+}
+"""What an operation may answer beside that which follows from its form."""
+
 _REF = "#/components/schemas/{model}"
 _HEADERS = {
     "RequestId": {
@@ -132,6 +147,9 @@ def document(app: FastAPI) -> dict[str, Any]:
                         response["headers"] |= _RATE_LIMITS
                 for status in _possible_problems(path, method, operation):
                     operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}
+                for parameter in operation.get("parameters", []):
+                    if parameter["schema"].get("type") == "array":
+                        parameter |= {"style": "form", "explode": False}  # separated by commas
                 operation.setdefault("parameters", []).append(_API_VERSION)
                 operation.setdefault("security", [])  # none is needed, and that is meant
         schema = _with_public_names(schema)
@@ -187,19 +205,7 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
         statuses += ["422"]
     if operation["operationId"].startswith("billing."):
         statuses += ["501"]
-    if operation["operationId"] in {"jobs.create", "billing.change_subscription"}:
-        statuses += ["402"]
-    if operation["operationId"] in {
-        "jobs.create",
-        "jobs.cancel",
-        "api_keys.roll",
-        "billing.create_checkout_session",
-        "billing.change_subscription",
-        "billing.cancel_subscription",
-        "billing.resume_subscription",
-        "billing.set_auto_top_up",
-    }:
-        statuses += ["409"]
+    statuses += _OWN_PROBLEMS.get(operation["operationId"], ())
     if path not in UNLIMITED:
         statuses += ["429"]
     return sorted(set(statuses))

@@ -44,6 +44,7 @@ class RateLimiter:
         self._fallback = meter.create_up_down_counter(
             "impasto.rate_limits.fallback", description="Processes that limit by themselves: Redis is away."
         )
+        self._fallback.add(0)  # told from the start, so that an alert has something to watch
 
     async def take(self, charges: Sequence[Charge]) -> list[Quota]:
         """All the charges where every limit allows it, and none of them otherwise."""
