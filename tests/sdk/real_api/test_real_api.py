@@ -13,11 +13,13 @@ from PIL import Image as Pillow
 
 import impasto
 from impasto import Progress
+from impasto_core.database import Database
 from impasto_core.jobs.lifecycle import JobError
+from impasto_core.settings import Settings
 from tests.sdk.conftest import Sdk
 from tests.sdk.real_api.conftest import connect
 from tests.support.painters import Painter, png
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, make_customer, register_model
 
 PROMPT = "a big red heart"
 
@@ -246,3 +248,36 @@ async def test_a_keys_life(sdk: Sdk, transport: str, base_url: str, app: FastAPI
                 return
             await asyncio.sleep(0.02)
     pytest.fail("a revoked key goes on working")
+
+
+@pytest.mark.usefixtures("busy_painter")
+async def test_what_was_made_and_what_it_cost(sdk: Sdk) -> None:
+    before = await sdk(lambda client: client.credits.balance())
+    images = await sdk(lambda client: client.images.generate(PROMPT, n=2))
+    after = await sdk(lambda client: client.credits.balance())
+    cost = images.job.cost.amount
+    assert (after.available, after.held) == (before.available - cost, 0)
+    [row] = await sdk.all(lambda client: client.usage.list(group_by=["model", "api_key"]))
+    assert (row.model, row.api_key_name, row.day) == ("impasto-shapes", "tests", None)
+    assert (row.jobs_succeeded, row.images, row.credits) == (1, 2, cost)
+    exported = await sdk(lambda client: client.usage.csv(group_by="model"))
+    assert [line.split(",")[1] for line in exported.splitlines()] == ["model", "impasto-shapes"]
+    entries = await sdk.all(lambda client: client.credits.entries(limit=1))
+    assert [entry.kind for entry in entries] == ["settle", "hold", "grant"]
+    [grant] = await sdk.all(lambda client: client.credits.grants())
+    assert grant.amount - grant.remaining == cost
+    storage = await sdk(lambda client: client.usage.storage())
+    assert (storage.used_bytes, storage.limit_bytes) == (sum(image.size for image in images), None)
+
+
+async def test_who_asks_too_often_is_told_which_limit_it_was(
+    transport: str, base_url: str, app: FastAPI, owner_database: Database, settings: Settings
+) -> None:
+    await register_model(owner_database)
+    customer = await make_customer(owner_database, settings, jobs_per_hour=1)
+    async with connect(transport, base_url, app, customer.api_key) as sdk:
+        first = await sdk(create)
+        assert first.response.headers["ratelimit"] == '"job-creations";r=0;t=3600'
+        with pytest.raises(impasto.RateLimitError, match="1 jobs an hour") as caught:
+            await sdk(create)
+        assert caught.value.violated_policies == ["job-creations"]
