@@ -1,8 +1,8 @@
 """The same shop in front of Stripe itself, with a test key.
 
 What a person does in a browser is done with Stripe's API and its test cards: a payment intent, or a
-subscription, like those that the checkout would make. Months go by on a test clock. Webhooks cannot reach a laptop: events
-are listed, signed with our own secret and sent. What only the fake can do is skipped.
+subscription, like those that the checkout would make. Months go by on a test clock. Webhooks cannot reach a
+laptop: events are listed, signed with our own secret and sent. What only the fake can do is skipped.
 """
 
 from __future__ import annotations
