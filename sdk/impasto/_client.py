@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .resources.spending import SpendAlerts, SpendCaps
     from .resources.uploads import Uploads
     from .resources.usage import Usage
+    from .resources.workflows import Workflows
 
 DEFAULT_BASE_URL = "https://api.impasto.dev"
 
@@ -92,6 +93,13 @@ class _Client(Generic[Colour]):
         from .resources.nodes import Nodes
 
         return Nodes(self._core)
+
+    @cached_property
+    def workflows(self) -> Workflows[Colour]:
+        """Workflows of InvokeAI's editor as endpoints of your own."""
+        from .resources.workflows import Workflows
+
+        return Workflows(self._core)
 
     @cached_property
     def pipelines(self) -> Pipelines[Colour]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, ClassVar, TextIO, TypeAlias
 
-from .types.event import Canceled, Event, Failed, Started, Step, Succeeded
-from .types.job import Job, JobStatus
+from .types.event import Canceled, Event, Failed, Queued, Started, Step, Succeeded
+from .types.job import Job, JobStatus, QueuePlace
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,15 @@ class Progress:
     """...and how many it takes. 0 before the first."""
     preview_jpeg: bytes | None = None
     """What the image looks like so far."""
+    position: int | None = None
+    """Its place in the queue, 1 is next, if it waits in one..."""
+    eta_seconds: float | None = None
+    """...and how long it will, as far as that can be told."""
 
     def after(self, event: Event[Any]) -> Progress:
         match event:
+            case Queued():
+                return self._waiting(event.queue)
             case Started():
                 return Progress(self.job_id, "running")
             case Step():
@@ -42,7 +48,15 @@ class Progress:
                 return self
 
     def at(self, job: Job[Any]) -> Progress:
-        return replace(self, status=job.status, fraction=1.0 if job.status == "succeeded" else self.fraction)
+        if job.status == "queued":
+            return self._waiting(job.queue)
+        fraction = 1.0 if job.status == "succeeded" else self.fraction
+        return replace(self, status=job.status, fraction=fraction, position=None, eta_seconds=None)
+
+    def _waiting(self, place: QueuePlace | None) -> Progress:
+        if place is None:
+            return Progress(self.job_id)
+        return Progress(self.job_id, position=place.position, eta_seconds=place.eta_seconds)
 
 
 OnProgress: TypeAlias = Callable[[Progress], object]
@@ -113,8 +127,11 @@ class ProgressBar:
         filled = round(self.WIDTH * progress.fraction)
         bar = self._full * filled + self._empty * (self.WIDTH - filled)
         step = f"  step {progress.step}/{progress.total}" if progress.total else ""
+        place = f"  place {progress.position}" if progress.position else ""
+        if progress.eta_seconds is not None:
+            place += f", starts in {progress.eta_seconds:.0f} s"
         seconds = self._monotonic() - self._began
-        return f"{progress.status:<9} {bar} {progress.fraction:4.0%}{step}  {seconds:.1f} s"
+        return f"{progress.status:<9} {bar} {progress.fraction:4.0%}{step}{place}  {seconds:.1f} s"
 
     def _stage(self, progress: Progress) -> str:
         """The same for a log file: changes every quarter of the way."""

@@ -32,6 +32,7 @@ from tests.support.painters import Painter, png
 from tests.support.processes import eventually
 from tests.support.programs import Program, environ_of
 from tests.support.tenants import make_tenant, register_model
+from tests.support.workflows import text_to_image
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").read_text())
 EXAMPLES = 20
@@ -47,6 +48,8 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 class Api:
     url: str
     headers: dict[str, str]
+    poor_headers: dict[str, str]
+    """Of an organization that can pay for nothing."""
     ids: dict[str, str]
     """Of things that exist, by the contract's names of path parameters."""
 
@@ -112,6 +115,12 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
             [image] = (await client.get(f"/v1/jobs/{job['id']}")).json()["images"]
             upload = await client.post("/v1/uploads", json={"content_type": "image/png", "size": len(png())})
             key = await client.post("/v1/api-keys", json={"name": "furniture"})
+            cap = await client.put("/v1/billing/spend-caps", json={"amount": 1_000_000})
+            workflow = {"slug": "tiger", "workflow": text_to_image()}
+            assert (await client.post("/v1/workflows", json=workflow)).status_code == 201
+        poor = await make_tenant(owner, settings, balance=0)
+        async with httpx.AsyncClient(base_url=url, headers=poor.headers) as client:
+            assert (await client.post("/v1/workflows", json=workflow)).status_code == 201
     finally:
         await redis.aclose()
         await worker.close()
@@ -119,6 +128,7 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
     return Api(
         url,
         tenant.headers,
+        poor.headers,
         {
             "job_id": job["id"],
             "image_id": image["id"],
@@ -126,12 +136,15 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
             "key_id": key.json()["id"],
             "model_id": model.slug,
             "pipeline_id": "text-to-image",
+            "node_type": "noise",
+            "spend_cap_id": cap.json()["id"],
+            "slug": "tiger",
+            "version": "1",
         },
     )
 
 
-@schema.parametrize()
-@settings(
+bounded = settings(
     max_examples=EXAMPLES,
     derandomize=True,
     database=None,
@@ -139,12 +152,26 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+@schema.parametrize()
+@bounded
 def test_every_answer_is_as_the_contract_says(case: schemathesis.Case, api: Api) -> None:
+    call(case, api, api.headers)
+
+
+@schema.include(method="POST", path_regex="^/v1/(jobs|quotes|workflows)").parametrize()
+@bounded
+def test_so_is_every_answer_to_who_has_no_credits(case: schemathesis.Case, api: Api) -> None:
+    call(case, api, api.poor_headers)
+
+
+def call(case: schemathesis.Case, api: Api, headers: dict[str, str]) -> None:
     if case.meta is None or case.meta.generation.mode.is_positive:
         case.path_parameters |= {name: api.ids[name] for name in case.path_parameters if name in api.ids}
     # There is no worker: nobody waits for one.
     case.headers = {name: value for name, value in case.headers.items() if name.lower() != "prefer"}
-    response = case.call(base_url=api.url, headers=api.headers, timeout=20)
+    response = case.call(base_url=api.url, headers=headers, timeout=20)
     assert response.status_code not in SERVER_ERRORS, response.text
     checks = [status_code_conformance, content_type_conformance, response_headers_conformance]
     # What it would hold against the schema of a stream is one event, which is a thing of OpenAPI 3.2.

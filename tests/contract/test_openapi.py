@@ -116,7 +116,7 @@ def test_every_example_is_of_its_schema(name: str) -> None:
 
 def test_the_examples_of_new_jobs_are_of_their_schema() -> None:
     body = DOCUMENT["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["examples"].keys() == set(body["schema"]["discriminator"]["mapping"])
+    assert len(body["examples"]) == len(body["schema"]["oneOf"])
     for example in body["examples"].values():
         schema = body["schema"] | {"components": DOCUMENT["components"]}
         Draft202012Validator(schema).validate(example["value"])

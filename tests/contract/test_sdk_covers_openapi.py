@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "size": 7,
     "amount": 7,
     "max_cost": 7,
+    "priority": 7,
     "threshold": 7,
     "enabled": True,
     "grace_seconds": 7,

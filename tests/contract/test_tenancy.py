@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from impasto_api.app import create_app
+from impasto_api.examples import EXAMPLES
 from tests.support.painters import Painter, png
 from tests.support.problems import assert_problem
 from tests.support.tenants import Tenant
@@ -36,6 +37,7 @@ PUBLIC = {"health.live", "health.ready", "health.version"}
 """What needs no key."""
 
 CREATING = {"jobs.create", "quotes.create", "uploads.create", "api_keys.create", "spend_caps.set"}
+CREATING |= {"workflows.create"}
 """What makes new things of one's own. Only jobs, their quotes and caps of keys refer to others: see the last
 tests."""
 
@@ -59,8 +61,14 @@ PAYMENTS = {
 }
 """What an organization buys. They take no ids, and are tried in tests/billing/payments/test_endpoints.py."""
 
-BODIES: dict[str, dict[str, Any]] = {"api_keys.roll": {"grace_seconds": 0}}
+BODIES: dict[str, dict[str, Any]] = {
+    "api_keys.roll": {"grace_seconds": 0},
+    "workflows.add_version": {"workflow": EXAMPLES["WorkflowCreate"]["workflow"]},
+    "workflows.create_run": {"input": {}},
+}
 """What the operations on one thing send."""
+
+QUERIES = {"workflows.diff": {"before": 1, "after": 1}}
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Operation:
     parameters: list[dict[str, Any]] = field(repr=False)
 
     def of(self, owner: Owner) -> tuple[str, str]:
-        return self.method, self.path.format(**owner.ids)
+        return self.method, self.path.format(version=1, **owner.ids)
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,11 @@ async def furnish(client: httpx.AsyncClient, anyone: httpx.AsyncClient, painter:
     for amount in (0, 1000):  # the former is reached at once, and so alerts
         cap = (await client.put("/v1/billing/spend-caps", json={"amount": amount})).json()
     [alert, *_] = (await client.get("/v1/billing/spend-alerts")).json()["data"]
+    slug = f"workflow-{job['id'][-12:]}"
+    saved = await client.post("/v1/workflows", json=EXAMPLES["WorkflowCreate"] | {"slug": slug})
+    assert saved.status_code == 201, saved.text
     ids = {
+        "slug": slug,
         "job_id": job["id"],
         "image_id": image["id"],
         "upload_id": upload.json()["id"],
@@ -137,7 +149,9 @@ async def theirs(
 async def call(client: httpx.AsyncClient, operation: Operation, owner: Owner) -> httpx.Response:
     """The operation on the owner's thing. Streams end, since all jobs have."""
     method, path = operation.of(owner)
-    return await client.request(method, path, json=BODIES.get(operation.id))
+    return await client.request(
+        method, path, json=BODIES.get(operation.id), params=QUERIES.get(operation.id)
+    )
 
 
 def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None:
@@ -190,7 +204,7 @@ async def test_no_list_shows_another_organizations_things(
         with subtests.test(operation.id):
             page = await mine.client.get(operation.path, params={"limit": 100})
             assert page.status_code == 200
-            listed = {item["id"] for item in page.json()["data"]}
+            listed = {item.get("id") or item["slug"] for item in page.json()["data"]}
             assert listed & set(mine.ids.values()), "one's own are there"
             assert not [known for known in theirs.ids.values() if known in page.text]
         for parameter in operation.parameters:

@@ -99,6 +99,7 @@ _JOB: dict[str, Any] = {
     "object": "job",
     "status": "succeeded",
     "pipeline": "text-to-image",
+    "workflow": None,
     "model": "impasto-shapes",
     "input": {
         "prompt": "a big red heart",
@@ -223,6 +224,74 @@ _INVOICE: dict[str, Any] = {
     "pdf_url": "https://pay.stripe.com/invoice/.../pdf",
 }
 
+GRAPH = {
+    "nodes": {
+        "blank": {"id": "blank", "type": "blank_image", "width": 64, "height": 64, "is_intermediate": True},
+        "noisy": {"id": "noisy", "type": "img_noise", "amount": 0.5, "is_intermediate": False},
+    },
+    "edges": [
+        {
+            "source": {"node_id": "blank", "field": "image"},
+            "destination": {"node_id": "noisy", "field": "image"},
+        }
+    ],
+}
+"""A graph that needs no model."""
+
+_NODE = {
+    "type": "img_blur",
+    "object": "node",
+    "title": "Blur Image",
+    "description": "Blurs an image",
+    "category": "image",
+    "tags": ["image", "blur"],
+    "version": "1.2.2",
+}
+
+_WORKFLOW = {
+    "slug": "product-shot",
+    "object": "workflow",
+    "name": "Product shot",
+    "description": "A thing on a white table.",
+    "latest_version": 1,
+    "created_at": "2026-11-22T05:41:07Z",
+    "archived_at": None,
+}
+
+_WORKFLOW_DOCUMENT = {
+    "meta": {"version": "3.0.0"},
+    "nodes": [
+        {
+            "id": "paper",
+            "type": "invocation",
+            "data": {
+                "id": "paper",
+                "type": "blank_image",
+                "isIntermediate": False,
+                "inputs": {
+                    "width": {"name": "width", "label": "Side", "value": 64},
+                    "height": {"name": "height", "value": 64},
+                },
+            },
+        }
+    ],
+    "edges": [],
+    "exposedFields": [{"nodeId": "paper", "fieldName": "width"}],
+}
+
+_WORKFLOW_VERSION = {
+    "workflow": "product-shot",
+    "object": "workflow_version",
+    "version": 1,
+    "input_schema": {
+        "type": "object",
+        "properties": {"side": {"type": "integer", "title": "Side", "default": 64}},
+        "required": [],
+        "additionalProperties": False,
+    },
+    "created_at": "2026-11-22T05:41:07Z",
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "ApiKey": _KEY,
     "ApiKeyCreate": {"name": "nightly batch", "scopes": ["images:read", "jobs:read", "jobs:write"]},
@@ -264,11 +333,59 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "provider": "stripe",
     },
     "SubscriptionChange": {"plan": "pro"},
+    "Graph": GRAPH,
     "Health": {"status": "ok"},
     "Image": _IMAGE,
     "Job": _JOB,
     "Model": _MODEL,
+    "Node": _NODE,
+    "NodeDetails": _NODE
+    | {
+        "inputs": [
+            {
+                "name": "radius",
+                "type": "float",
+                "source": "any",
+                "required": False,
+                "hidden": False,
+                "value_schema": {"type": "number", "minimum": 0, "default": 8.0},
+            }
+        ],
+        "outputs": [{"name": "image", "type": "ImageField", "value_schema": {"$ref": "#/$defs/ImageField"}}],
+        "definitions": {},
+        "node_schema": {"type": "object"},
+        "invokeai_version": "6.14.2",
+    },
     "Plan": _PLAN,
+    "Workflow": _WORKFLOW,
+    "WorkflowCreate": {
+        "slug": "product-shot",
+        "name": "Product shot",
+        "description": "A thing on a white table.",
+        "workflow": _WORKFLOW_DOCUMENT,
+    },
+    "WorkflowDiff": {
+        "before": 1,
+        "after": 2,
+        "nodes_added": [],
+        "nodes_removed": [],
+        "nodes_changed": [
+            {
+                "id": "paper",
+                "type": "blank_image",
+                "fields": [{"field": "height", "before": 64, "after": 128}],
+            }
+        ],
+        "edges_added": [],
+        "edges_removed": [],
+        "inputs_added": [],
+        "inputs_removed": [],
+        "inputs_changed": [],
+    },
+    "WorkflowRunCreate": {"input": {"side": 128}, "version": None, "metadata": {}, "max_cost": None},
+    "WorkflowVersion": _WORKFLOW_VERSION,
+    "WorkflowVersionCreate": {"workflow": _WORKFLOW_DOCUMENT},
+    "WorkflowVersionDetails": _WORKFLOW_VERSION | {"graph": GRAPH, "document": _WORKFLOW_DOCUMENT},
     "QuoteWithBalance": _PRICE | {"object": "quote", "available": 500, "covered": True},
     "SpendAlert": _SPEND_ALERT,
     "SpendCap": _SPEND_CAP,
@@ -333,6 +450,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ("Image", _IMAGE),
         ("Job", _JOB),
         ("Model", _MODEL),
+        ("Node", _NODE),
+        ("Workflow", _WORKFLOW),
+        ("WorkflowVersion", _WORKFLOW_VERSION),
         ("Plan", _PLAN),
         ("SpendAlert", _SPEND_ALERT),
         ("SpendCap", _SPEND_CAP),
@@ -357,20 +477,6 @@ QUOTA_EXCEEDED = {
     "errors": [],
     "violated-policies": ["job-creations"],
 }
-
-GRAPH = {
-    "nodes": {
-        "blank": {"id": "blank", "type": "blank_image", "width": 64, "height": 64, "is_intermediate": True},
-        "noisy": {"id": "noisy", "type": "img_noise", "amount": 0.5, "is_intermediate": False},
-    },
-    "edges": [
-        {
-            "source": {"node_id": "blank", "field": "image"},
-            "destination": {"node_id": "noisy", "field": "image"},
-        }
-    ],
-}
-"""A graph that needs no model."""
 
 EVENTS = """\
 id: 0-1

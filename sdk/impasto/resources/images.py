@@ -38,6 +38,7 @@ class Images(Resource[Colour], Generic[Colour]):
         seed: int | None = None,
         n: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -56,6 +57,7 @@ class Images(Resource[Colour], Generic[Colour]):
             seed: the same seed and input give the same picture. Further images have seed + 1, seed + 2, ...
             n: how many images.
             metadata: your own notes, kept with the job.
+            priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             idempotency_key: with the same key you get the same images, not new ones, for 24 hours.
             timeout: seconds to wait for the images, None for as long as it takes.
@@ -82,7 +84,7 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        body = job_body("text-to-image", values, metadata=metadata, max_cost=max_cost)
+        body = job_body("text-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
         return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
 
     @method
@@ -102,6 +104,7 @@ class Images(Resource[Colour], Generic[Colour]):
         seed: int | None = None,
         n: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -131,7 +134,7 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        body = job_body("image-to-image", values, metadata=metadata, max_cost=max_cost)
+        body = job_body("image-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
         return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
 
     @paged

@@ -29,6 +29,7 @@ class Jobs(Resource[Colour], Generic[Colour]):
         *,
         graph: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
@@ -43,12 +44,13 @@ class Jobs(Resource[Colour], Generic[Colour]):
             graph: InvokeAI's nodes and the edges between them: {"nodes": {...}, "edges": [...]}. It names
                 models and images by their ids. See `nodes.list()`.
             metadata: your own notes, kept with the job.
+            priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             wait: seconds (1 to 60) the API may hold the answer until the job has ended.
             idempotency_key: with the same key you get the same job, not a second one, for 24 hours. By
                 default each call makes a key of its own, so that its retries make one job.
         """
-        body = job_body(pipeline, input, graph=graph, metadata=metadata, max_cost=max_cost)
+        body = job_body(pipeline, input, graph=graph, metadata=metadata, priority=priority, max_cost=max_cost)
         return create_job(body, wait=wait, idempotency_key=idempotency_key)
 
     @endpoint
@@ -132,6 +134,7 @@ def job_body(
     *,
     graph: Mapping[str, object] | None = None,
     metadata: Mapping[str, str] | None = None,
+    priority: int | None = None,
     max_cost: int | None = None,
 ) -> dict[str, object]:
     """What jobs and quotes are asked for with."""
@@ -141,6 +144,7 @@ def job_body(
             "input": None if input is None else dict(input),
             "graph": None if graph is None else dict(graph),
             "metadata": metadata and dict(metadata),
+            "priority": priority,
             "max_cost": max_cost,
         }
     )
@@ -149,11 +153,22 @@ def job_body(
 def create_job(
     body: Mapping[str, object], *, wait: int | None = None, idempotency_key: str | None = None
 ) -> ask.Request[Job[Colour]]:
+    return post_job(ask.path("jobs"), body, wait=wait, idempotency_key=idempotency_key)
+
+
+def post_job(
+    path: str,
+    body: Mapping[str, object],
+    *,
+    wait: int | None = None,
+    idempotency_key: str | None = None,
+) -> ask.Request[Job[Colour]]:
+    """To any path that answers with a new job."""
     headers = ask.idempotency_header(idempotency_key)
     if wait is not None:
         headers["prefer"] = f"wait={wait}"
     return ask.post(
-        ask.path("jobs"),
+        path,
         Job[Colour],
         body,
         headers=headers,

@@ -22,8 +22,9 @@ class Quotes(Resource[Colour], Generic[Colour]):
         *,
         graph: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
     ) -> ask.Request[QuoteWithBalance]:
         """The most that the same call of `jobs.create` would cost. Nothing is run and nothing stored."""
-        body = job_body(pipeline, input, graph=graph, metadata=metadata, max_cost=max_cost)
+        body = job_body(pipeline, input, graph=graph, metadata=metadata, priority=priority, max_cost=max_cost)
         return ask.post(ask.path("quotes"), QuoteWithBalance, body, repeatable=True)

@@ -17,7 +17,7 @@ from .event import (
 )
 from .image import AsyncImage, Image
 from .inputs import ImageToImage, TextToImage
-from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus
+from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus, QueuePlace
 from .model import Model
 from .node import Graph, NodeDetails, NodeInput, NodeOutput, NodeSummary
 from .pipeline import Pipeline, PipelineLimits
@@ -26,6 +26,17 @@ from .quote import LineItem, Quote, QuoteWithBalance, Receipt
 from .spending import SpendAlert, SpendCap
 from .upload import Upload
 from .usage import StorageUsage, Usage
+from .workflow import (
+    EdgeReference,
+    FieldChange,
+    NodeChange,
+    NodeReference,
+    Workflow,
+    WorkflowDiff,
+    WorkflowReference,
+    WorkflowVersion,
+    WorkflowVersionDetails,
+)
 
 __all__ = [
     "ApiKey",
@@ -39,8 +50,10 @@ __all__ = [
     "CreditBalance",
     "CreditEntry",
     "CreditGrant",
+    "EdgeReference",
     "Event",
     "Failed",
+    "FieldChange",
     "Graph",
     "Image",
     "ImageEvent",
@@ -54,15 +67,18 @@ __all__ = [
     "Model",
     "NewApiKey",
     "Node",
+    "NodeChange",
     "NodeDetails",
     "NodeInput",
     "NodeOutput",
+    "NodeReference",
     "NodeSummary",
     "Pack",
     "Pipeline",
     "PipelineLimits",
     "Plan",
     "PortalSession",
+    "QueuePlace",
     "Queued",
     "Quote",
     "QuoteWithBalance",
@@ -77,4 +93,9 @@ __all__ = [
     "TextToImage",
     "Upload",
     "Usage",
+    "Workflow",
+    "WorkflowDiff",
+    "WorkflowReference",
+    "WorkflowVersion",
+    "WorkflowVersionDetails",
 ]

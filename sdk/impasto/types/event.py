@@ -9,7 +9,7 @@ from pydantic import SkipValidation
 
 from .._twin import Async, Colour
 from ._base import Result
-from .job import Job
+from .job import Job, QueuePlace
 
 
 class _Event(Result):
@@ -18,8 +18,11 @@ class _Event(Result):
 
 
 class Queued(_Event):
+    """The job waits. It comes again when its place in the queue has changed."""
+
     type: Literal["queued"] = "queued"
     job_id: str
+    queue: QueuePlace | None = None
 
 
 class Started(_Event):

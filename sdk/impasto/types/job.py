@@ -10,6 +10,7 @@ from .._twin import Async, Colour
 from ._base import Result
 from .image import Image
 from .quote import Quote, Receipt
+from .workflow import WorkflowReference
 
 JobStatus: TypeAlias = Literal["queued", "running", "succeeded", "failed", "canceled"]
 
@@ -24,6 +25,15 @@ class JobFailure(Result):
     retryable: bool
 
 
+class QueuePlace(Result):
+    """Where a job stands among all that wait for the same workers. An estimate."""
+
+    position: int
+    """1 is next."""
+    eta_seconds: float | None = None
+    """Seconds until it starts; None before anything has run."""
+
+
 class Job(Result, Generic[Colour]):
     """One run of a pipeline, from the request to its images."""
 
@@ -35,9 +45,12 @@ class Job(Result, Generic[Colour]):
     """None for a graph of your own."""
     model: str | None = None
     """None where a graph names no model, or several."""
+    workflow: WorkflowReference | None = None
+    """The workflow that it is a run of."""
     input: dict[str, Any]
     """The input as it is used: defaults and the seed filled in."""
     metadata: dict[str, str]
+    priority: int = 0
     mode: SkipValidation[Literal["live", "test"]]
     images: list[Image[Colour]]
     error: JobFailure | None = None
@@ -45,6 +58,8 @@ class Job(Result, Generic[Colour]):
     """The most that it can cost."""
     cost: Receipt | None = None
     """What it cost, once it has ended."""
+    queue: QueuePlace | None = None
+    """Where it stands while it is queued. None in lists, and in the answer that made the job."""
     attempt: int
     cancel_requested: bool
     created_at: datetime

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from impasto_api.auth.dependencies import NodesReader
-from impasto_api.nodes.schemas import NodeSummary, NodeView
+from impasto_api.nodes.schemas import NodeDetailsView, NodeView
 from impasto_api.pagination import Page
 from impasto_api.problems import NotFound, ValidationFailed
 from impasto_core.fields import Text
@@ -31,7 +31,7 @@ async def list_nodes(
     cursor: Annotated[
         Text | None, Query(max_length=64, description="`next_cursor` of the page before.")
     ] = None,
-) -> Page[NodeSummary]:
+) -> Page[NodeView]:
     """The types of nodes that graphs may use, by name: those of InvokeAI that can neither reach beyond their
     job nor cost more than can be told before it runs.
     """
@@ -48,21 +48,21 @@ async def list_nodes(
 @router.get("/{node_type}", operation_id="nodes.get", summary="Get a node")
 async def get_node(
     principal: NodesReader, node_type: Annotated[str, Path(max_length=100, examples=["compel"])]
-) -> NodeView:
+) -> NodeDetailsView:
     """A type of node, with the schemas of its inputs and outputs."""
     known = catalogue.load()
     node = known.get(node_type)
     if node is None or node.left_out is not None:
         raise NotFound(f"There is no such node. {node.left_out if node else ''}".strip())
-    return NodeView.detailed(node, known.version)
+    return NodeDetailsView.detailed(node, known.version)
 
 
 @cache
-def _nodes() -> list[NodeSummary]:
-    return [NodeSummary.of(node) for node in catalogue.load() if node.left_out is None]
+def _nodes() -> list[NodeView]:
+    return [NodeView.of(node) for node in catalogue.load() if node.left_out is None]
 
 
-def _matches(node: NodeSummary, category: str | None, search: str | None) -> bool:
+def _matches(node: NodeView, category: str | None, search: str | None) -> bool:
     if category is not None and node.category != category:
         return False
     text = " ".join((node.type, node.title, node.description, *node.tags)).lower()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from impasto_core.graphs.catalogue import Input, NodeType, Output
 
 
-class NodeSummary(BaseModel):
+class NodeView(BaseModel):
     """A type of node that graphs may use."""
 
     type: str = Field(description="What a graph's node has as its `type`.", examples=["compel"])
@@ -21,7 +21,7 @@ class NodeSummary(BaseModel):
     version: str = Field(description="InvokeAI's version of the node.", examples=["1.2.1"])
 
     @classmethod
-    def of(cls, node: NodeType) -> NodeSummary:
+    def of(cls, node: NodeType) -> NodeView:
         return cls(**_summary(node))
 
 
@@ -61,7 +61,7 @@ class NodeOutput(BaseModel):
         return cls(name=field.name, type=field.type.name, value_schema=field.schema)
 
 
-class NodeView(NodeSummary):
+class NodeDetailsView(NodeView):
     """A type of node with all that a graph needs to know of it."""
 
     inputs: list[NodeInput]
@@ -73,7 +73,7 @@ class NodeView(NodeSummary):
     invokeai_version: str = Field(examples=["6.14.2"])
 
     @classmethod
-    def detailed(cls, node: NodeType, invokeai_version: str) -> NodeView:
+    def detailed(cls, node: NodeType, invokeai_version: str) -> NodeDetailsView:
         return cls(
             **_summary(node),
             inputs=[NodeInput.of(field) for field in node.inputs.values()],

@@ -21,7 +21,7 @@ from impasto_api.workflows.schemas import (
     WorkflowCreate,
     WorkflowRunCreate,
     WorkflowVersionCreate,
-    WorkflowVersionSummary,
+    WorkflowVersionDetailsView,
     WorkflowVersionView,
     WorkflowView,
 )
@@ -75,10 +75,10 @@ async def archive_workflow(services: ServicesDep, principal: WorkflowsWriter, sl
 )
 async def add_version(
     services: ServicesDep, principal: WorkflowsWriter, slug: SlugPath, request: WorkflowVersionCreate
-) -> WorkflowVersionSummary:
+) -> WorkflowVersionView:
     """Runs that name no version use this one from now on."""
     version = await service.add_version(services, principal, slug, request.workflow)
-    return WorkflowVersionSummary.of(slug, version)
+    return WorkflowVersionView.of(slug, version)
 
 
 @router.get("/{slug}/versions", operation_id="workflows.versions", summary="List versions")
@@ -90,7 +90,7 @@ async def list_versions(
     cursor: Annotated[
         Text | None, Query(max_length=64, description="`next_cursor` of the page before.")
     ] = None,
-) -> Page[WorkflowVersionSummary]:
+) -> Page[WorkflowVersionView]:
     """Newest first, without their workflows."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
         detail = "Not a cursor: pass next_cursor of the page before, unchanged."
@@ -101,18 +101,18 @@ async def list_versions(
         rows = await repository.versions(session, workflow, below=below, limit=limit + 1)
     page = rows[:limit]
     next_cursor = str(page[-1].number) if len(rows) > limit else None
-    return make_page(page, next_cursor, lambda version: WorkflowVersionSummary.of(slug, version))
+    return make_page(page, next_cursor, lambda version: WorkflowVersionView.of(slug, version))
 
 
 @router.get("/{slug}/versions/{version}", operation_id="workflows.get_version", summary="Get a version")
 async def get_version(
     services: ServicesDep, principal: WorkflowsReader, slug: SlugPath, version: VersionPath
-) -> WorkflowVersionView:
+) -> WorkflowVersionDetailsView:
     """With the workflow as it was saved: InvokeAI's editor can open it."""
     async with services.database.tenant(principal.organization_id) as session:
         workflow = await service.find(session, slug)
         found = await service.find_version(session, workflow, version)
-    return WorkflowVersionView.detailed(slug, found)
+    return WorkflowVersionDetailsView.detailed(slug, found)
 
 
 @router.get("/{slug}/diff", operation_id="workflows.diff", summary="Compare two versions")

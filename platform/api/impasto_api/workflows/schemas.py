@@ -95,7 +95,7 @@ class WorkflowView(BaseModel):
         )
 
 
-class WorkflowVersionSummary(BaseModel):
+class WorkflowVersionView(BaseModel):
     """A version of a workflow."""
 
     workflow: str = Field(description="The workflow's slug.", examples=["product-shot"])
@@ -107,7 +107,7 @@ class WorkflowVersionSummary(BaseModel):
     created_at: AwareDatetime
 
     @classmethod
-    def of(cls, slug: str, version: WorkflowVersion) -> WorkflowVersionSummary:
+    def of(cls, slug: str, version: WorkflowVersion) -> WorkflowVersionView:
         return cls(
             workflow=slug,
             version=version.number,
@@ -116,16 +116,16 @@ class WorkflowVersionSummary(BaseModel):
         )
 
 
-class WorkflowVersionView(WorkflowVersionSummary):
+class WorkflowVersionDetailsView(WorkflowVersionView):
     """A version of a workflow with its content."""
 
     graph: dict[str, Any] = Field(description="The graph that runs, with the values it was saved with.")
     document: dict[str, Any] = Field(description="The workflow as it was sent.")
 
     @classmethod
-    def detailed(cls, slug: str, version: WorkflowVersion) -> WorkflowVersionView:
+    def detailed(cls, slug: str, version: WorkflowVersion) -> WorkflowVersionDetailsView:
         return cls(
-            **WorkflowVersionSummary.of(slug, version).model_dump(),
+            **WorkflowVersionView.of(slug, version).model_dump(),
             graph=version.graph,
             document=version.document,
         )
