@@ -10,13 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import http_api, ledger, painting, rate_limits, report, sdk_import
+from bench import claim, http_api, ledger, painting, rate_limits, report, sdk_import
 from bench.installation import platform_up
 from bench.rows import Row, table
 
 PARTS = {
     "http_api": http_api.rows,
     "painting": painting.rows,
+    "claim": claim.rows,
     "sdk_import": sdk_import.rows,
     "ledger": ledger.rows,
     "rate_limits": rate_limits.rows,

@@ -106,9 +106,11 @@ FUNCTIONS = (
     """
     CREATE FUNCTION queue_places(ids uuid[])
     RETURNS TABLE (job_id uuid, place bigint, eta_seconds double precision)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET jit = off
     AS $$
-        WITH pools AS MATERIALIZED (
+    #variable_conflict use_column
+    BEGIN
+        RETURN QUERY WITH pools AS MATERIALIZED (
             SELECT asked.pool, clock.virtual_time, latest.speed, busy.workers, busy.work
             FROM (SELECT DISTINCT pool FROM jobs WHERE id = ANY (ids) AND status = 'queued') AS asked
             CROSS JOIN LATERAL (
@@ -158,8 +160,8 @@ FUNCTIONS = (
             placed.own_work / pools.speed / nullif(placed.concurrent_jobs, 0),
             CASE WHEN pools.speed IS NOT NULL THEN extract(epoch FROM available_at - now())::float8 END
         )
-        FROM placed JOIN pools USING (pool) WHERE placed.id = ANY (ids)
-    $$
+        FROM placed JOIN pools USING (pool) WHERE placed.id = ANY (ids);
+    END $$
     """,
 )
 
