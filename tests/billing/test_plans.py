@@ -10,6 +10,7 @@ from impasto_billing.plans import service as plans
 from impasto_core.database import Database
 from impasto_core.organizations.service import create_organization
 from impasto_core.organizations.tables import Organization
+from tests.support.databases import DatabaseUrls
 
 PLANS = read_plans()
 
@@ -119,14 +120,19 @@ async def test_a_plan_that_does_not_exist_cannot_be_assigned(
     assert await scheduling(owner_database, organization) == (25, 1)
 
 
-async def test_the_api_changes_the_plan_of_its_organization_and_of_no_other(
-    owner_database: Database, api_database: Database, organization: Organization
+async def test_payments_change_plans_and_neither_the_api_nor_a_worker_does(
+    owner_database: Database,
+    api_database: Database,
+    worker_database: Database,
+    urls: DatabaseUrls,
+    organization: Organization,
 ) -> None:
-    async with api_database.tenant(organization.id) as session:
+    payments = Database(urls.payments, pool_size=1)
+    async with payments.session() as session:
         await plans.assign(session, organization.id, "pro")
-    async with owner_database.session() as session:
-        other = await create_organization(session, slug="other", name="Other")
-    with pytest.raises(DBAPIError, match="the plan of another organization"):
-        async with api_database.tenant(other.id) as session:
-            await plans.assign(session, organization.id, "enterprise")
+    await payments.close()
+    for database in (api_database, worker_database):
+        with pytest.raises(DBAPIError, match="permission denied for function assign_plan"):
+            async with database.tenant(organization.id) as session:
+                await plans.assign(session, organization.id, "enterprise")
     assert await scheduling(owner_database, organization) == (50, 1)

@@ -20,10 +20,13 @@ from impasto_core.ids import new_id
 
 
 class Books:
-    def __init__(self, owner: Database, api: Database, worker: Database, organization_id: UUID) -> None:
+    def __init__(
+        self, owner: Database, api: Database, worker: Database, payments: Database, organization_id: UUID
+    ) -> None:
         self.owner = owner
         self.api = api
         self.worker = worker
+        self.payments = payments
         self.organization_id = organization_id
         self.now = utc_now()
 
@@ -67,7 +70,7 @@ class Books:
     async def claw_back(
         self, amount: int, reference: str = "refund", grant_reference: str | None = None
     ) -> ClawBack:
-        async with self.api.tenant(self.organization_id) as session:
+        async with self.payments.tenant(self.organization_id) as session:
             return await ledger.claw_back(
                 session,
                 organization_id=self.organization_id,

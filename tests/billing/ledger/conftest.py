@@ -21,15 +21,26 @@ async def api_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def payments_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
+    database = Database(urls.payments, pool_size=4)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 async def books(
-    owner_database: Database, api_database: Database, worker_database: Database, settings: Settings
+    owner_database: Database,
+    api_database: Database,
+    worker_database: Database,
+    payments_database: Database,
+    settings: Settings,
 ) -> Books:
     tenant = await make_tenant(owner_database, settings, balance=0)
-    return Books(owner_database, api_database, worker_database, tenant.organization_id)
+    return Books(owner_database, api_database, worker_database, payments_database, tenant.organization_id)
 
 
 @pytest.fixture
 async def other_books(books: Books, settings: Settings) -> Books:
     """Those of another organization."""
     tenant = await make_tenant(books.owner, settings, balance=0)
-    return Books(books.owner, books.api, books.worker, tenant.organization_id)
+    return Books(books.owner, books.api, books.worker, books.payments, tenant.organization_id)

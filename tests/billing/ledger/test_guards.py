@@ -30,16 +30,20 @@ FUNCTIONS = {
     "lock": "SELECT lock_ledger(:organization)",
     "repay": "SELECT repay_credits(:organization, 'mine', now())",
 }
-MAY = {Role.API: {"hold", "settle", "grant", "claw back"}, Role.WORKER: {"settle", "expire"}}
+MAY = {
+    Role.API: {"hold", "settle"},
+    Role.WORKER: {"settle", "expire"},
+    Role.PAYMENTS: {"grant", "claw back"},
+}
 
 
 @pytest.fixture
 def process(request: pytest.FixtureRequest, books: Books) -> Database:
     """The database as the role of the parameter sees it."""
-    return {Role.API: books.api, Role.WORKER: books.worker}[request.param]
+    return {Role.API: books.api, Role.WORKER: books.worker, Role.PAYMENTS: books.payments}[request.param]
 
 
-processes = pytest.mark.parametrize("process", [Role.API, Role.WORKER], indirect=True)
+processes = pytest.mark.parametrize("process", list(MAY), indirect=True)
 
 
 @processes
@@ -92,10 +96,14 @@ async def test_a_process_moves_credits_only_as_its_work_needs(
             await call
 
 
-@pytest.mark.parametrize("function", sorted(MAY[Role.API]))
+@pytest.mark.parametrize(
+    ("process", "function"),
+    [(role, function) for role in (Role.API, Role.PAYMENTS) for function in sorted(MAY[role])],
+    indirect=["process"],
+)
 @pytest.mark.parametrize("scope", ["of another organization", "of none"])
-async def test_the_api_moves_the_credits_of_its_own_organization_only(
-    books: Books, other_books: Books, function: str, scope: str
+async def test_credits_are_moved_of_the_organization_of_the_transaction_only(
+    books: Books, other_books: Books, process: Database, function: str, scope: str
 ) -> None:
     await other_books.grant(10)
     job_id = await other_books.hold(3)
@@ -104,14 +112,14 @@ async def test_the_api_moves_the_credits_of_its_own_organization_only(
     if function == "settle":
         values["job"] = job_id
     with pytest.raises(ProgrammingError, match="the transaction is of another organization"):
-        await execute(books.api, FUNCTIONS[function], organization_id=own, **values)
+        await execute(process, FUNCTIONS[function], organization_id=own, **values)
     assert await other_books.movements() == ["grant", "hold"]
 
 
 @pytest.mark.parametrize("source", [GrantSource.MANUAL, GrantSource.PROMOTION])
-async def test_the_api_gives_nothing_away(books: Books, source: GrantSource) -> None:
+async def test_payments_give_nothing_away(books: Books, source: GrantSource) -> None:
     with pytest.raises(ProgrammingError, match=f"credits of source {source} are granted by an operator"):
-        async with books.api.tenant(books.organization_id) as session:
+        async with books.payments.tenant(books.organization_id) as session:
             await ledger.grant(
                 session, organization_id=books.organization_id, source=source, amount=1, reference="mine"
             )

@@ -112,8 +112,8 @@ async def grant(
 ) -> CreditGrant:
     """Give credits, valid from `valid_from` (now) until `valid_until` (for ever).
 
-    What the organization owes is taken from them at once. The API's role grants to the organization of its
-    transaction only, and only `purchase` and `monthly`.
+    What the organization owes is taken from them at once. The role of payments grants to the organization of
+    its transaction only, and only `purchase` and `monthly`.
 
     Raises InvalidAmount, LedgerConflict; sqlalchemy.exc.IntegrityError where there is no such organization.
     """

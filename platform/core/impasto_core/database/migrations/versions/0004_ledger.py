@@ -6,7 +6,7 @@ sum to zero, balances follow from entries and from nothing else, and what is wri
 Credits move only through functions that run as the owner, each under a lock of the organization's ledger:
 
 - `hold_credits`, `settle_credits`: API and workers.
-- `grant_credits`, `claw_back_credits`: the API, which hears from payment providers.
+- `grant_credits`, `claw_back_credits`: who hears from payment providers: the API, until 0006 gives that a role.
 - `expire_credits`: workers.
 
 Who is neither a worker nor the owner, so the API, acts only for the organization of its transaction, and grants

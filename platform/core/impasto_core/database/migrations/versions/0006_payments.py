@@ -1,7 +1,8 @@
 """Customers, subscriptions and events of payment providers, and the role that handles them.
 
-`impasto_payments` alone turns payments into credits and plans, for every organization. The API notes signed
-events, which it cannot read again, and what its own organization wants; workers see nothing of all this.
+`impasto_payments` alone turns payments into credits and plans, for every organization: what the API and workers
+could do of that is taken from them. The API notes signed events, which it cannot read again, and what its own
+organization wants; workers see nothing of all this.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ ROLE_GRANTS = {
     "alembic_version": "SELECT",
 }
 
-ROLE_FUNCTIONS = (
-    "current_organization_id()",
-    "grant_credits(uuid, text, bigint, integer, timestamptz, timestamptz, text, text, timestamptz)",
-    "claw_back_credits(uuid, bigint, text, text, timestamptz)",
-    "assign_plan(uuid, text)",
-)
+TAKEN_OVER = {
+    "grant_credits(uuid, text, bigint, integer, timestamptz, timestamptz, text, text, timestamptz)": "impasto_api",
+    "claw_back_credits(uuid, bigint, text, text, timestamptz)": "impasto_api",
+    "assign_plan(uuid, text)": "impasto_api, impasto_worker",
+}
+"""What makes credits and plans, and who could do it before there was a role for it."""
 
 
 def upgrade() -> None:
@@ -66,7 +67,8 @@ def upgrade() -> None:
         op.execute(f"GRANT {privileges} ON {table} TO impasto_api")
     for table, privileges in ROLE_GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO {ROLE}")
-    for function in ROLE_FUNCTIONS:
+    for function, others in TAKEN_OVER.items():
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM {others}")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {ROLE}")
     for table in TENANT_TABLES:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
@@ -83,8 +85,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in (*LEDGER_TABLES, "organization_plans"):
         op.execute(f"DROP POLICY payments ON {table}")
-    for function in ROLE_FUNCTIONS:
+    for function, others in TAKEN_OVER.items():
         op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM {ROLE}")
+        op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {others}")
     for table in ROLE_GRANTS:
         op.execute(f"REVOKE ALL ON {table} FROM {ROLE}")
     op.execute(f"REVOKE USAGE ON SCHEMA public FROM {ROLE}")
