@@ -101,6 +101,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
         *,
         version: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
@@ -111,7 +112,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
             input: what the version takes: see its `input_schema`.
             version: the latest by default.
         """
-        body = _run_body(input, version=version, metadata=metadata, max_cost=max_cost)
+        body = _run_body(input, version=version, metadata=metadata, priority=priority, max_cost=max_cost)
         path = ask.path("workflows", slug, "runs")
         return post_job(path, body, wait=wait, idempotency_key=idempotency_key)
 
@@ -123,6 +124,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
         *,
         version: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int | None = None,
         max_cost: int | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
@@ -144,7 +146,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
             WaitTimeout: it did not end in time. It goes on.
         """
         given = {name: _by_id(value) for name, value in inputs.items()}
-        body = _run_body(given, version=version, metadata=metadata, max_cost=max_cost)
+        body = _run_body(given, version=version, metadata=metadata, priority=priority, max_cost=max_cost)
         request: ask.Request[Job[Any]] = post_job(
             ask.path("workflows", slug, "runs"), body, idempotency_key=idempotency_key
         )
@@ -159,6 +161,7 @@ def _run_body(
     *,
     version: int | None,
     metadata: Mapping[str, str] | None,
+    priority: int | None,
     max_cost: int | None,
 ) -> dict[str, object]:
     return ask.given(
@@ -166,6 +169,7 @@ def _run_body(
             "input": None if given is None else dict(given),
             "version": version,
             "metadata": metadata and dict(metadata),
+            "priority": priority,
             "max_cost": max_cost,
         }
     )

@@ -114,6 +114,7 @@ async def prepare_run(
         workflow=WorkflowReference(slug=slug, version=number),
         input=values,
         metadata=request.metadata,
+        priority=request.priority,
         max_cost=request.max_cost,
     )
     return run, inputs
