@@ -20,6 +20,7 @@ from impasto_billing.payments.tables import (
     TopUp,
     UsageReport,
 )
+from impasto_billing.spending.tables import SpendAlert, SpendCap, Spending
 from impasto_billing.tables import metadata
 from impasto_core.clock import utc_now
 from impasto_core.database import Database, Role
@@ -42,7 +43,7 @@ TENANT_TABLES = [
     "organizations",
     *(table.name for table in metadata.sorted_tables if "organization_id" in table.columns),
 ]
-SHARED_TABLES = {"provider_events", "models", "users", "alembic_version"}
+SHARED_TABLES = {"provider_events", "models", "plans", "users", "alembic_version"}
 
 
 @pytest.fixture
@@ -95,10 +96,20 @@ async def full(owner_database: Database, model: Model, tenant: Tenant, stranger:
             input_schema={},
         )
         async with owner_database.session() as session:
-            session.add_all([person, image, upload, record, attempt, workflow, *_payments(organization_id)])
+            session.add_all([person, image, upload, record, attempt, workflow])
+            session.add_all([*_spending(organization_id), *_payments(organization_id)])
             await session.flush()
             session.add(version)
             session.add(Membership(organization_id=organization_id, user_id=person.id))
+
+
+def _spending(organization_id: UUID) -> list[SQLModel]:
+    now, month = utc_now(), utc_now().date().replace(day=1)
+    return [
+        Spending(organization_id=organization_id, month=month, amount=1),
+        SpendCap(organization_id=organization_id, amount=1, updated_at=now),
+        SpendAlert(organization_id=organization_id, month=month, cap=1, percent=100, spent=1),
+    ]
 
 
 def _payments(organization_id: UUID) -> list[SQLModel]:
@@ -249,10 +260,10 @@ async def test_the_api_cannot_add_rows_to_another_organization(
 ) -> None:
     for table, columns in {
         "jobs": "id, organization_id, mode, pool, input, models, graph, pixel_steps, priority,"
-        " images_in, metadata, status, attempt, created_at",
+        " images_in, metadata, status, attempt, images_made, created_at",
         "uploads": "id, organization_id, status, object_key, verified_key, content_type, size,"
         " created_at, expires_at",
-        "api_keys": "id, organization_id, name, mode, lookup_id, token_hash, scopes, created_at",
+        "api_keys": "id, organization_id, name, mode, lookup_id, token_hash, scopes, api_version, created_at",
         "idempotency_records": "organization_id, key, fingerprint, status, body, created_at, expires_at",
     }.items():
         values = columns.replace(" organization_id", " CAST(:other AS uuid)").removeprefix("id,")

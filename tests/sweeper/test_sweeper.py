@@ -12,6 +12,7 @@ from sqlmodel import SQLModel, select
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.tables import GrantSource
+from impasto_billing.plans.service import assign
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
@@ -28,6 +29,7 @@ from impasto_workers.leadership import Leadership
 from impasto_workers.sweeper import MAX_WAKE_UPS, Sweeper
 from tests.support.job_desk import Jobs, events_of, until
 from tests.support.jobs import image_of
+from tests.support.tenants import make_tenant
 
 TOMORROW = utc_now() + timedelta(days=1)
 
@@ -188,6 +190,37 @@ async def test_credits_that_are_over_go_back_to_the_house(
     for _ in range(2):
         await sweeper_tomorrow.expire_credits()
         assert await left() == before - 50
+
+
+async def test_a_plan_that_costs_nothing_brings_its_credits_once_a_month(
+    worker_database: Database,
+    redis: Redis,
+    store: ObjectStore,
+    wake_ups: WakeUps,
+    owner_database: Database,
+    settings: Settings,
+) -> None:
+    free = await make_tenant(owner_database, settings, plan="free", balance=0)
+    pro = await make_tenant(owner_database, settings, plan="pro", balance=0)
+
+    async def sweep_on(day: datetime) -> tuple[int, int]:
+        """What both have after two passes on that day."""
+        sweeper = Sweeper(worker_database, redis, store, wake_ups, clock=lambda: day)
+        for _ in range(2):
+            await sweeper.sweep()
+        async with owner_database.session() as session:
+            balances = [await ledger.balance(session, one.organization_id, day) for one in (free, pro)]
+        return balances[0].available, balances[1].available
+
+    month = utc_now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    next_month = (month + timedelta(days=32)).replace(day=1)
+    assert await sweep_on(month) == (500, 0)
+    assert await sweep_on(next_month - timedelta(seconds=1)) == (500, 0)
+    assert await sweep_on(next_month) == (500, 0), "what was left has expired, and the next has come"
+    async with owner_database.session() as session:
+        await assign(session, free.organization_id, "pro")
+        await assign(session, free.organization_id, "free")
+    assert await sweep_on(next_month + timedelta(days=1)) == (500, 0), "going back and forth brings no more"
 
 
 async def test_expired_idempotency_records_are_deleted(

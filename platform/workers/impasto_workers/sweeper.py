@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 from sqlalchemy import ColumnElement, delete, tuple_
@@ -18,6 +18,7 @@ from sqlmodel import col, select
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.payments.chores import Chores
+from impasto_billing.plans import service as plans
 from impasto_billing.settlement import settle
 from impasto_core.clock import Clock, utc_now
 from impasto_core.database import Database
@@ -54,6 +55,9 @@ UPLOAD_GRACE = timedelta(hours=1)
 GRANTS = 500
 """So many grants expire at a time; their organizations' ledgers are locked until all of them have."""
 
+MONTHLY_PAUSE = timedelta(minutes=1)
+"""Between two looks for organizations that lack their credits of the month."""
+
 BATCH = 20
 """Rows whose objects are deleted at a time."""
 
@@ -73,6 +77,7 @@ class Sweeper:
         self._store = store
         self._wake_ups = wake_ups
         self._clock = clock
+        self._monthly_due = datetime.min.replace(tzinfo=UTC)
         self._payments = payments
 
     async def sweep(self) -> None:
@@ -82,6 +87,7 @@ class Sweeper:
             self.mend_queue,
             self.wake_workers,
             self.expire_credits,
+            self.grant_monthly_credits,
             self.delete_expired_idempotency_records,
             self.delete_expired_uploads,
             self.delete_images,
@@ -137,6 +143,18 @@ class Sweeper:
             expired = await ledger.expire_grants(session, now=self._clock(), limit=GRANTS)
         if expired:
             logger.info("%s grants have expired", expired)
+
+    async def grant_monthly_credits(self) -> None:
+        """What plans that cost nothing bring every month. To look for who lacks it takes a while."""
+        now = self._clock()
+        if now < self._monthly_due:
+            return
+        async with self._database.session() as session:
+            granted = await plans.grant_monthly(session, now=now, limit=GRANTS)
+        if granted:
+            logger.info("%s organizations got their credits of the month", granted)
+        if granted < GRANTS:
+            self._monthly_due = now + MONTHLY_PAUSE
 
     async def delete_expired_idempotency_records(self) -> None:
         key = tuple_(col(IdempotencyRecord.organization_id), col(IdempotencyRecord.key))

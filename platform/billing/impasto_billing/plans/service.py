@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import delete, func, text
@@ -10,10 +11,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from impasto_billing.ledger.service import PRIORITIES
+from impasto_billing.ledger.tables import GrantSource
 from impasto_billing.plans.plan import FREE, Plan, shipped_free_plan
 from impasto_billing.plans.tables import OrganizationPlan, PlanRow
 
 _ASSIGN = text("SELECT assign_plan(:organization_id, :slug)")
+
+_GRANT_MONTHLY = text("SELECT grant_monthly_credits(:now, :priority, :limit)")
 
 _SCHEDULE = text(
     """
@@ -67,6 +72,16 @@ async def assign(session: AsyncSession, organization_id: UUID, slug: str) -> Non
         raise UnknownPlan(slug)
     connection = await session.connection()
     await connection.execute(_ASSIGN, {"organization_id": organization_id, "slug": slug})
+
+
+async def grant_monthly(session: AsyncSession, *, now: datetime, limit: int) -> int:
+    """Give this month's credits, in UTC, to up to `limit` organizations on plans that cost nothing.
+
+    Each gets them once a month, and they expire with it. Returns how many got theirs.
+    """
+    connection = await session.connection()
+    values = {"now": now, "priority": PRIORITIES[GrantSource.MONTHLY], "limit": limit}
+    return int((await connection.execute(_GRANT_MONTHLY, values)).scalar_one())
 
 
 async def sync(session: AsyncSession, plans: Sequence[Plan]) -> list[str]:

@@ -116,9 +116,45 @@ def _make_plans() -> None:
         $$
         """
     )
+    # Paid plans bring their credits with the payment; those that cost nothing get theirs from the sweeper.
+    op.execute(
+        """
+        CREATE FUNCTION grant_monthly_credits(moment timestamptz, at_priority integer, at_most integer)
+        RETURNS integer
+        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+        AS $$
+        DECLARE
+            month timestamp := date_trunc('month', moment AT TIME ZONE 'UTC');
+            key text := 'monthly:' || to_char(month, 'YYYY-MM');
+            due record;
+            granted integer := 0;
+        BEGIN
+            FOR due IN
+                SELECT entitled.organization_id, (terms ->> 'monthly_credits')::bigint AS amount
+                FROM public.organization_plans AS entitled JOIN public.plans ON plans.slug = entitled.plan
+                WHERE terms ->> 'price_cents' = '0' AND (terms ->> 'monthly_credits')::bigint > 0
+                AND NOT EXISTS (
+                    SELECT FROM public.credit_grants AS earlier
+                    WHERE earlier.organization_id = entitled.organization_id AND earlier.reference = key
+                )
+                LIMIT at_most
+            LOOP
+                PERFORM public.grant_credits(
+                    due.organization_id, 'monthly', due.amount, at_priority,
+                    month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC',
+                    key, 'Credits of the month', moment
+                );
+                granted := granted + 1;
+            END LOOP;
+            RETURN granted;
+        END
+        $$
+        """
+    )
     for signature, roles in {
         "find_plan(uuid)": "impasto_api",
         "assign_plan(uuid, text)": "impasto_api, impasto_worker",
+        "grant_monthly_credits(timestamptz, integer, integer)": "impasto_worker",
     }.items():
         op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {roles}")
@@ -158,6 +194,7 @@ def _make_plans() -> None:
 
 
 def _drop_plans() -> None:
+    op.execute("DROP FUNCTION grant_monthly_credits(timestamptz, integer, integer)")
     op.execute("DROP FUNCTION assign_plan(uuid, text)")
     op.execute("DROP FUNCTION find_plan(uuid)")
     op.drop_table("organization_plans")
