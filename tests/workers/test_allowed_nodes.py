@@ -92,7 +92,7 @@ def test_every_stable_node_is_allowed_or_left_out_for_a_reason() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in ALLOWED if kind not in OTHER_MODELS])
 def test_an_allowed_node_runs(runtime: Runtime, kind: str) -> None:
     graph = graph_around(kind)
-    work = estimate(graph, check(graph), REFERENCES)
+    work = estimate(graph, check(graph), REFERENCES).work
 
     result = runtime.run(graph)
 

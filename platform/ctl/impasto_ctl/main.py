@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from impasto_ctl.commands import billing, keys, ledger, models, openapi, organizations, plans
+from impasto_ctl.commands import billing, catalogue, keys, ledger, models, openapi, organizations, plans
 from impasto_ctl.commands import credits as credits_
 from impasto_ctl.commands.migrate import migrate
 from impasto_ctl.commands.up import up
@@ -47,6 +47,7 @@ app.add_typer(credits_.app, name="credits")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")
 app.add_typer(openapi.app, name="openapi")
+app.add_typer(catalogue.app, name="catalogue")
 
 if __name__ == "__main__":
     app()

@@ -22,6 +22,9 @@ def add(
     slug: Annotated[str, typer.Argument(help="What requests call it.")],
     source: Annotated[str, typer.Argument(help="A folder in diffusers' layout, or s3://bucket/prefix.")],
     base: Annotated[str, typer.Option(help="Its architecture, as InvokeAI calls it.")] = "sd-1",
+    kind: Annotated[
+        str, typer.Option("--type", help="What it is, as InvokeAI calls it: main, vae, lora, controlnet.")
+    ] = "main",
     name: Annotated[str | None, typer.Option(help="As people read it.", show_default="the slug")] = None,
     description: Annotated[str, typer.Option(help="A sentence about it.")] = "",
     digest: Annotated[
@@ -68,6 +71,7 @@ def add(
         name=name or slug,
         description=description,
         base=base,
+        type=kind,
         source=source,
         digest=digest,
         pool=pool,
