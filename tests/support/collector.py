@@ -47,6 +47,11 @@ class Collector:
         with self._lock:
             return [span for span in self._spans if span.trace == trace]
 
+    def services(self) -> set[str]:
+        """Those that have sent spans."""
+        with self._lock:
+            return {span.service for span in self._spans}
+
     def metrics(self) -> set[str]:
         """The names of all metrics."""
         with self._lock:

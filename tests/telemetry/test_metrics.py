@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -78,12 +81,18 @@ def test_no_metric_has_anybodys_id_for_a_label(start: Start, tenant: Tenant) -> 
         assert re.findall(r"\b(?:job|org|img|key|req)_[0-9a-z]{26}\b", scrape(program)) == []
 
 
-def test_nothing_is_served_unless_a_port_is_set(start: Start, tenant: Tenant) -> None:
-    api = start("api")
-    base_url(api)
-    assert not [record for record in api.records() if record["message"].startswith("metrics at")]
-    threads = [path.read_text().strip() for path in Path(f"/proc/{api.pid}/task").glob("*/comm")]
-    assert not [name for name in threads if "Otel" in name], "and nobody waits to export anything"
+def test_where_nobody_listens_nothing_is_loaded_and_no_thread_waits() -> None:
+    assert watched() == "1 False"
+    assert watched(**MEASURED) == "2 True", "the thread that serves"
+    assert watched(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_SDK_DISABLED="true") == "1 False"
+
+
+def watched(**environ: str) -> str:
+    """What a program sees of its own telemetry."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("IMPASTO_", "OTEL_"))}
+    command = [sys.executable, "-m", "tests.support.watched"]
+    done = subprocess.run(command, env=ours | environ, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip()
 
 
 def expressions() -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from impasto_workers.telemetry import NodeSpans, tracer
+from tests.support.collector import Collector
 from tests.workers.test_runtime import image_to_image, text_to_image
 
 if TYPE_CHECKING:
@@ -81,3 +85,12 @@ def test_a_model_is_loaded_once(runtime: Runtime) -> None:
 def test_without_a_gpu_there_is_no_memory_of_it(runtime: Runtime) -> None:
     usage = runtime.usage()
     assert (usage.device_used_bytes, usage.device_total_bytes) == (None, None)
+
+
+def test_the_versions_that_fit_invokeai_send_traces_and_metrics() -> None:
+    with Collector().running() as collector:
+        environ = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "IMPASTO_METRICS_PORT": "0"}
+        subprocess.run([sys.executable, "-m", "tests.support.watched"], env=environ, check=True)
+        assert collector.metrics() == {"watched.work"}
+        assert b"work" in collector.said()
+        assert collector.services() == {"watched"}
