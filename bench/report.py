@@ -16,8 +16,8 @@ _PAGE = """\
 # Benchmarks
 
 `nox -s bench` measures all of it in one run and writes this page. Whatever is compared takes turns, so that
-the rest of the machine falls on both sides alike. The ratios say something; the absolute figures are of {cores}
-shared cores (Python {python}, no GPU, {day}).
+the rest of the machine falls on both sides alike. The ratios say something; the absolute figures are of
+{cores} shared cores (Python {python}, no GPU, {day}).
 
 ![how far each figure is from what was wanted](benchmarks.svg)
 
