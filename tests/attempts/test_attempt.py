@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from redis.asyncio import Redis
+from sqlalchemy import update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.clock import utc_now
@@ -22,6 +23,7 @@ from impasto_core.jobs import lifecycle
 from impasto_core.jobs.events import EventWriter, Fenced, Finished, ImageMade, Started, Step
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import folder_digest
+from impasto_core.organizations.tables import Organization
 from impasto_core.storage import ObjectNotFound, ObjectStore, StorageUnavailable
 from impasto_workers import attempt
 from impasto_workers.actor import JobRunner
@@ -476,6 +478,22 @@ async def test_it_does_not_wait_for_a_run_that_does_not_listen(
         await task
         assert services.gpu.is_busy
         assert (await jobs.get(job)).status == "queued"
+
+
+async def test_the_end_of_a_job_wakes_a_worker_for_those_that_its_organizations_limit_kept(
+    jobs: Jobs, runner: JobRunner, services: Services, owner_database: Database
+) -> None:
+    first, second = await jobs.add(), await jobs.add()
+    await runner.run_next_job("default")
+    assert await services.wake_ups.waiting("default") == 0, "the second job has a wake-up of its own"
+
+    async with owner_database.session() as session:
+        await session.exec(update(Organization).values(concurrent_jobs=1))
+    third = await jobs.add()
+    await runner.run_next_job("default")
+    assert await services.wake_ups.waiting("default") == 1
+    statuses = [(await jobs.get(job)).status for job in (first, second, third)]
+    assert statuses == ["succeeded", "succeeded", "queued"]
 
 
 async def test_a_closing_worker_passes_wake_ups_on(jobs: Jobs, runner: JobRunner, services: Services) -> None:
