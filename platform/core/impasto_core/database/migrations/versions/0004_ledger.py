@@ -186,13 +186,8 @@ GUARDS = (
         IF EXISTS (SELECT FROM entered GROUP BY transaction_id HAVING sum(amount) <> 0) THEN
             RAISE check_violation USING MESSAGE = 'the entries of a transaction must sum to zero';
         END IF;
-        IF EXISTS (
-            SELECT FROM ledger_entries AS earlier
-            WHERE earlier.transaction_id IN (SELECT transaction_id FROM entered)
-            AND NOT EXISTS (
-                SELECT FROM entered
-                WHERE (entered.transaction_id, entered.account_id) = (earlier.transaction_id, earlier.account_id)
-            )
+        IF (SELECT count(*) FROM entered) <> (
+            SELECT count(*) FROM ledger_entries WHERE transaction_id IN (SELECT transaction_id FROM entered)
         ) THEN
             RAISE check_violation USING MESSAGE = 'a transaction takes no further entries';
         END IF;
