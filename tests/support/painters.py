@@ -55,7 +55,7 @@ class Painter:
         await self._writer(job).write(event)
 
     async def succeed(self, job: Job) -> None:
-        images = [await self._paint(job, index) for index in range(job.input["n"])]
+        images = [await self._paint(job, index) for index in range(job.input.get("n", 1))]
         for image in images:
             await self._writer(job).write(
                 ImageMade(index=image.index, node=image.node, width=image.width, height=image.height)
@@ -92,7 +92,7 @@ class Painter:
             await session.exec(delete(Upload))
 
     async def _paint(self, job: Job, index: int) -> Image:
-        width, height = job.input["width"], job.input["height"]
+        width, height = job.input.get("width", 64), job.input.get("height", 64)
         data = png(width, height)
         key = f"organizations/{job.organization_id}/jobs/{job.id}/{job.attempt}/{index}"
         await self._store.put(f"{key}.png", data, "image/png")
@@ -111,7 +111,7 @@ class Painter:
             height=height,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            seed=seed_of(job.input["seed"], index),
+            seed=seed_of(job.input["seed"], index) if job.pipeline else None,
         )
 
     def _writer(self, job: Job) -> EventWriter:

@@ -112,7 +112,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
             input: what the version takes: see its `input_schema`.
             version: the latest by default.
         """
-        body = _run_body(input, version=version, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = _run_body(input, version=version, priority=priority, metadata=metadata, max_cost=max_cost)
         path = ask.path("workflows", slug, "runs")
         return post_job(path, body, wait=wait, idempotency_key=idempotency_key)
 
@@ -146,7 +146,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
             WaitTimeout: it did not end in time. It goes on.
         """
         given = {name: _by_id(value) for name, value in inputs.items()}
-        body = _run_body(given, version=version, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = _run_body(given, version=version, priority=priority, metadata=metadata, max_cost=max_cost)
         request: ask.Request[Job[Any]] = post_job(
             ask.path("workflows", slug, "runs"), body, idempotency_key=idempotency_key
         )

@@ -51,6 +51,15 @@ async def test_quickstart(python: Any, tmp_path: Path) -> None:
     Pillow.open(saved[1]).verify()
 
 
+async def test_workflow(python: Any) -> None:
+    exported = ROOT / "tests/workflows/Text to Image - SD1.5.json"
+    inputs = ["model=impasto-shapes", "positive_prompt=a big red heart", "width=64", "height=64"]
+    for _ in range(2):  # the second time it is a new version
+        printed = await python(str(ROOT / "examples/workflow.py"), str(exported), "tiger", *inputs)
+        assert re.search(r"^positive_prompt +string +Super cute tiger cub", printed, re.MULTILINE)
+        assert printed.splitlines()[-1].endswith("tiger_0.png")
+
+
 async def test_async_batch(python: Any) -> None:
     printed = await python(str(ROOT / "examples/async_batch.py"))
     assert {line.rpartition(": ")[2] for line in printed.splitlines()} == {

@@ -15,7 +15,7 @@ from impasto_core.graphs.catalogue import Catalogue, Input
 from impasto_core.workflows.document import ExposedField, Reading
 
 RESERVED = {"idempotency_key", "max_cost", "metadata", "on_progress", "progress", "self", "slug", "timeout"}
-RESERVED |= {"version", "wait"}
+RESERVED |= {"priority", "version", "wait"}
 """What a run has beside its input: `client.workflows.run(slug, **inputs)` must be able to tell."""
 
 _IMAGE = {
