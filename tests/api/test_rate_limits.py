@@ -306,7 +306,7 @@ def policy(name: str, amount: int) -> Policy:
 async def test_redis_and_memory_keep_the_same_windows(redis: Redis) -> None:
     """In whatever order: amounts that change, limits that are only looked at, long pauses."""
     in_redis, in_memory = RedisWindows(redis), MemoryWindows()
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     now_ms = 1_800_000_000_000
     refused = 0
     for _ in range(1500):

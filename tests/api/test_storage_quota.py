@@ -117,7 +117,7 @@ async def test_a_result_that_came_too_late_counts_for_nothing(
 async def test_the_count_is_what_there_is_after_anything_at_once(
     client: httpx.AsyncClient, painter: Painter, owner_database: Database, tenant: Tenant
 ) -> None:
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     for _ in range(4):
         await client.post("/v1/jobs", json={**REQUEST, "input": {**REQUEST["input"], "n": 4}})
         await painter.paint_next()

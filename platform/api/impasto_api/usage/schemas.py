@@ -16,7 +16,7 @@ class UsageView(BaseModel):
     object: Literal["usage"] = "usage"
     day: date | None = Field(description="The day, in UTC. Null where it is not grouped by day.")
     model: str | None = Field(
-        description="The first that the jobs name. Null where it is not grouped by model.",
+        description="What the jobs are priced by. Null where it is not grouped by model.",
         examples=["impasto-shapes"],
     )
     api_key_id: ApiKeyId | None = Field(

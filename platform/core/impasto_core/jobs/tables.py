@@ -48,14 +48,14 @@ class AttemptOutcome(StrEnum):
 class Job(SQLModel, table=True):
     """A request for pictures. `attempt` counts claims and is the fencing token of the current lease.
 
-    `pipeline` is null where the graph is the caller's own; `workflow` is the slug of the one it is a run of, if
-    any, and `input` what that was given. `models` are the slugs of those that the graph names, first the one it
-    is priced by. `images_in` maps every image name the graph reads to the object that holds it. `error` is what
-    the caller sees: {code, message, node_id, node_type, retryable}. `available_at`, from which on it may be
-    claimed, is by the database's clock, and now where nothing is said. `pixel_steps` is its work: pixels x
-    denoising steps over all its images. `traceparent` is the W3C trace context it was made in. `quote`, what
-    it can cost at most, and `cost`, its receipt once it has ended, are billing's. `images_made` still counts
-    those that were deleted.
+    `pipeline` is null where the graph is the caller's own; `workflow` is the slug of the one it is a run
+    of, if any, and `input` what that was given. `models` are the slugs of those that the graph names,
+    first the one it is priced by. `images_in` maps every image name the graph reads to the object that
+    holds it. `error` is what the caller sees: {code, message, node_id, node_type, retryable}.
+    `available_at`, from which on it may be claimed, is by the database's clock, and now where nothing is
+    said. `pixel_steps` is its work: pixels x denoising steps over all its images. `traceparent` is the W3C
+    trace context it was made in. `quote`, what it can cost at most, and `cost`, its receipt once it has
+    ended, are billing's. `images_made` still counts those that were deleted.
     """
 
     __tablename__ = "jobs"
