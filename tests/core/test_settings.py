@@ -88,3 +88,39 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name(
     environment.setenv(f"IMPASTO_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"STRIPE_SECRET_KEY": "sk_test_1"}, "IMPASTO_STRIPE_WEBHOOK_SECRET"),
+        ({"LEMON_SQUEEZY_API_KEY": "key"}, "IMPASTO_LEMON_SQUEEZY_WEBHOOK_SECRET"),
+        (
+            {"LEMON_SQUEEZY_API_KEY": "key", "LEMON_SQUEEZY_WEBHOOK_SECRET": "secret"},
+            "IMPASTO_LEMON_SQUEEZY_STORE_ID",
+        ),
+    ],
+)
+def test_half_a_payment_provider_is_none(
+    environment: pytest.MonkeyPatch, given: dict[str, str], missing: str
+) -> None:
+    for name, value in given.items():
+        environment.setenv(f"IMPASTO_{name}", value)
+    with pytest.raises(ValidationError, match=missing):
+        Settings()
+
+
+def test_production_reaches_payment_providers_over_https(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMPASTO_ENVIRONMENT", "production")
+    environment.setenv("IMPASTO_API_KEY_PEPPER", "a secret of production, long enough to be one")
+    environment.setenv("IMPASTO_STRIPE_API_BASE", "http://127.0.0.1:1234")
+    with pytest.raises(ValidationError, match="https"):
+        Settings()
+
+
+def test_variants_and_hosts_are_written_as_json(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMPASTO_LEMON_SQUEEZY_VARIANTS", '{"pro": "123"}')
+    environment.setenv("IMPASTO_PAYMENT_RETURN_HOSTS", '["app.example.com"]')
+    settings = Settings()
+    assert settings.lemon_squeezy_variants == {"pro": "123"}
+    assert settings.payment_return_hosts == ["app.example.com"]

@@ -105,3 +105,4 @@ async def shop(
     fake = FakeShop(client, books, chores, account, clock)
     await fake.tend()  # today's reconciliation, before anything happened
     yield fake
+    assert await books.drift() == []

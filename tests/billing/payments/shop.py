@@ -13,6 +13,7 @@ import httpx
 from sqlmodel import col, select
 
 from impasto_billing.ledger import service as ledger
+from impasto_billing.ledger.verify import Finding, verify
 from impasto_billing.payments.chores import Chores
 from impasto_billing.payments.tables import ProviderEvent, Purchase, SubscriptionRow
 from impasto_billing.plans.service import assign, plan_of
@@ -60,6 +61,11 @@ class Books:
     async def events(self) -> list[ProviderEvent]:
         async with self.owner.session() as session:
             return list((await session.exec(select(ProviderEvent).order_by(col(ProviderEvent.id)))).all())
+
+    async def drift(self) -> list[Finding]:
+        """What `impastoctl ledger verify` would find wrong."""
+        async with self.owner.session() as session:
+            return [finding for finding in await verify(session) if finding.wrong]
 
     async def refusals(self) -> set[str | None]:
         return {event.reason for event in await self.events() if event.outcome == "refused"}

@@ -34,6 +34,7 @@ async def top_ups(shop: FakeShop) -> list[str]:
 async def wishful(shop: FakeShop) -> FakeShop:
     """2,000 credits, a saved card, and the wish to have 1,000 at least."""
     await shop.buy("small")
+    shop.account.add_card(shop.account.all("customer")[0]["id"])
     await wish(shop)
     return shop
 
@@ -146,6 +147,14 @@ async def test_who_owes_credits_is_not_charged_for_the_debt(wishful: FakeShop) -
     assert "owed" in (await seen(wishful))["last_error"]
 
 
+async def test_the_card_of_a_subscription_will_do(shop: FakeShop) -> None:
+    await shop.subscribe("starter")
+    await wish(shop)
+    await shop.spend(4_500)
+    await shop.tend()
+    assert await shop.books.credits() == 500 + 2_000
+
+
 async def test_switched_off_it_buys_nothing(wishful: FakeShop) -> None:
     await wish(wishful, enabled=False)
     await wishful.spend(1_500)
@@ -154,6 +163,7 @@ async def test_switched_off_it_buys_nothing(wishful: FakeShop) -> None:
 
 
 async def test_without_a_saved_card_it_cannot_be_switched_on(shop: FakeShop) -> None:
+    await shop.buy("small")
     body = {"enabled": True, "threshold": 1_000, "pack": "small"}
     response = await shop.client.put("/v1/billing/auto-top-up", json=body)
     assert_problem(response, 409, "payment-method-needed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.billing.payments.shop import FakeShop
@@ -114,6 +116,11 @@ async def test_the_same_idempotency_key_leads_to_the_same_checkout(shop: FakeSho
     assert answers[0].json() == answers[1].json()
     assert answers[2].status_code == 422
     assert answers[2].json()["code"] == "idempotency-key-reused"
+    assert len(shop.account.all("customer")) == 1
+
+
+async def test_two_first_checkouts_at_once_make_one_customer(shop: FakeShop) -> None:
+    await asyncio.gather(*(shop.check_out(pack="small") for _ in range(4)))
     assert len(shop.account.all("customer")) == 1
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from impasto_billing.payments.tables import ProviderEvent
 from impasto_core.database import Database
 from tests.api.conftest import MovableClock
 from tests.billing.payments.shop import FakeShop
@@ -112,6 +114,22 @@ async def test_events_that_never_came_are_asked_for_once_a_day(shop: FakeShop, c
     clock.advance(days=1)
     await shop.tend()
     assert (await state(shop))["credits"] == 1_000 + 3 * 5_000
+
+
+async def test_handled_events_are_forgotten_after_two_months_and_misfits_are_not(
+    shop: FakeShop, clock: MovableClock
+) -> None:
+    await shop.buy("small")
+    pay_for_pack(shop, foreign_customer(shop), 12_00)
+    await shop.settle()
+    clock.advance(days=61)
+    await shop.tend()
+    kept = [event for event in await shop.books.events() if event.processed_at and not is_new(event, clock)]
+    assert {event.outcome for event in kept} == {"refused"}
+
+
+def is_new(event: ProviderEvent, clock: MovableClock) -> bool:
+    return event.received_at > clock() - timedelta(days=1)
 
 
 async def test_a_provider_that_is_away_is_asked_again_later(

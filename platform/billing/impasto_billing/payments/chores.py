@@ -36,6 +36,7 @@ class Chores:
         async with self._database.session() as session:
             for name in self._providers:
                 await events.note_reconciliation(session, name, now)
+            await events.forget_old(session, now)
         for _ in range(BATCH):
             if await events.handle_next(self._database, self._providers, now) is None:
                 break

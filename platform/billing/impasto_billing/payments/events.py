@@ -10,7 +10,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, text
+from opentelemetry import metrics
+from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -41,13 +42,20 @@ RECONCILE = "reconcile"
 RECONCILE_DAYS = 3
 """How far back it looks. Stripe itself tries for three days to deliver an event."""
 
+KEPT = timedelta(days=60)
+"""How long handled events are kept. Stripe lists its own for 30 days."""
+
+_handled = metrics.get_meter(__name__).create_counter(
+    "impasto.payments.events", "{event}", "Events of payment providers, by what became of them."
+)
+
 _LOCK_OBJECT = text("SELECT pg_advisory_xact_lock(hashtextextended(:object, 0))")
 
 Providers = Mapping[ProviderName, PaymentProvider]
 
 
-async def note(session: AsyncSession, provider: ProviderName, hint: Hint, now: datetime) -> None:
-    """Keep an event to be handled, unless it came before. The API may do this, and cannot read it again."""
+async def note(session: AsyncSession, provider: ProviderName, hint: Hint, now: datetime) -> bool:
+    """Keep an event to be handled; False if it came before. The API may do this, and cannot read it again."""
     event = ProviderEvent(
         provider=provider,
         event_id=hint.event_id,
@@ -58,7 +66,8 @@ async def note(session: AsyncSession, provider: ProviderName, hint: Hint, now: d
         received_at=now,
         next_try_at=now,
     )
-    await session.exec(insert(ProviderEvent).values(event.model_dump()).on_conflict_do_nothing())
+    noted = await session.exec(insert(ProviderEvent).values(event.model_dump()).on_conflict_do_nothing())
+    return noted.rowcount > 0
 
 
 async def note_reconciliation(session: AsyncSession, provider: ProviderName, now: datetime) -> None:
@@ -120,7 +129,18 @@ async def handle_next(database: Database, providers: Providers, now: datetime) -
             outcome = EventOutcome.IGNORED if changes is None else EventOutcome.APPLIED
             _close(event, outcome, now, detail="; ".join(changes or ()) or None)
         session.add(event)
+    _handled.add(1, {"provider": provider.name, "outcome": event.outcome or "waiting"})
     return event
+
+
+async def forget_old(session: AsyncSession, now: datetime) -> None:
+    """Those that were handled so long ago that no provider sends them again. Misfits stay."""
+    old = (
+        select(ProviderEvent.id)
+        .where(ProviderEvent.processed_at < now - KEPT, ProviderEvent.outcome != EventOutcome.REFUSED)  # type: ignore[operator]
+        .limit(1000)
+    )
+    await session.exec(delete(ProviderEvent).where(col(ProviderEvent.id).in_(old)))
 
 
 async def _handle(
@@ -143,10 +163,9 @@ async def _note_missed(
     session: AsyncSession, provider: PaymentProvider, back: timedelta, now: datetime
 ) -> list[str]:
     """Note the events that never came, and every subscription, to be handled like other events."""
-    before = await _count(session)
+    missed = 0
     async for hint in provider.events_since(now - back):
-        await note(session, provider.name, hint, now)
-    missed = await _count(session) - before
+        missed += await note(session, provider.name, hint, now)
     running = select(SubscriptionRow.subscription_id).where(
         SubscriptionRow.provider == provider.name,
         col(SubscriptionRow.status).not_in([status for status in SubscriptionStatus if status.is_over]),
@@ -156,10 +175,6 @@ async def _note_missed(
         hint = Hint(event_id, f"{RECONCILE}.subscription", "subscription", subscription_id)
         await note(session, provider.name, hint, now)
     return [f"{missed} events had never come"] if missed else []
-
-
-async def _count(session: AsyncSession) -> int:
-    return (await session.exec(select(func.count()).select_from(ProviderEvent))).one()
 
 
 def _close(

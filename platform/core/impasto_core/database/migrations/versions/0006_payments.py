@@ -40,7 +40,7 @@ API_GRANTS = {
 
 ROLE_GRANTS = {
     **dict.fromkeys(TENANT_TABLES, "SELECT, INSERT, UPDATE"),
-    "provider_events": "SELECT, INSERT, UPDATE",
+    "provider_events": "SELECT, INSERT, UPDATE, DELETE",
     **dict.fromkeys(LEDGER_TABLES, "SELECT"),
     "plans": "SELECT",
     "organization_plans": "SELECT",
