@@ -47,7 +47,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "a prompt that is no text": (job_input(prompt=7), "input.prompt"),
     "a prompt with NUL in it": (job_input(prompt="a\0b"), "input.prompt"),
     "a prompt with half a character": (job_input(prompt="\ud800"), "input.prompt"),
-    "an unknown field": (job(priority=1), "priority"),
+    "an unknown field": (job(urgency=1), "urgency"),
     "an unknown input": (job_input(promt="x"), "input.promt"),
     "an unknown input that reads like a path": (job_input(**{"a/b~c": 1}), "input.a/b~c"),
     "an unknown input with half a character": (job_input(**{"\udfff": 1}), "input"),

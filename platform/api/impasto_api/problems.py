@@ -367,7 +367,7 @@ def from_validation(request: Request, error: RequestValidationError) -> Problem:
 def _field_error(detail: Mapping[str, Any]) -> FieldError:
     location, *path = detail["loc"]
     if detail["type"] == "unknown_pipeline":
-        path.append("pipeline")
+        path += ["pipeline"] if isinstance(detail["input"], dict) else []
     elif detail["type"].startswith("union_tag"):
         path.append(detail["ctx"]["discriminator"].strip("'"))
     elif path and (path[0] in PIPELINES or path[0] == "graph"):
