@@ -26,7 +26,7 @@ PAIRS = {  # the (colour, background) indices that training may use with a shape
 
 @dataclass
 class Drawings:
-    """Masks (N, 64, 64) in uint8 and the scene that each one shows, the colours aside."""
+    """Masks (N, 128, 128) in uint8 and the scene that each one shows, the colours aside."""
 
     masks: np.ndarray
     scenes: list[Scene]
@@ -51,7 +51,7 @@ class Drawings:
         return to_tensor(paint(masks, colours[:, 0], colours[:, 1]))
 
     def painted(self, indices: np.ndarray, pairs: np.ndarray) -> Tensor:
-        """The masks in exactly these (colour, background) pairs of the palette: (B, 3, 64, 64)."""
+        """The masks in exactly these (colour, background) pairs of the palette: (B, 3, 128, 128)."""
         return to_tensor(paint(self.masks[indices], PALETTE[pairs[:, 0]], PALETTE[pairs[:, 1]]))
 
 

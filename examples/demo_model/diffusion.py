@@ -1,4 +1,4 @@
-"""The painter: a U-Net that takes noise away from 8x8 latents, led by a prompt, and how it is published.
+"""The painter: a U-Net that takes noise away from 16x16 latents, led by a prompt, and how it is published.
 
 It predicts *velocity*. At the noisiest steps that is the picture itself, so a flat picture's colours, which
 are all about its mean, are learnt from the words. Trained to predict the noise instead, it learns shapes and
@@ -49,17 +49,17 @@ def schedule() -> DDIMScheduler:
 
 def new() -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8,
+        sample_size=16,
         in_channels=4,
         out_channels=4,
         layers_per_block=1,
-        block_out_channels=(64, 96),
-        norm_num_groups=8,
+        block_out_channels=(48, 80, 112),
+        norm_num_groups=4,  # few, or flat colours are normalised away
         cross_attention_dim=768,  # by this number tools recognise Stable Diffusion 1
-        attention_head_dim=4,  # which is, for historical reasons, the number of heads
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        attention_head_dim=8,  # which is, for historical reasons, the number of heads
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
 
 
@@ -91,7 +91,7 @@ def embed_prompts(
 
 
 def paint_scenes(drawn: Drawings, scenes: list[Scene], chosen: np.ndarray) -> Tensor:
-    """Some of the scenes as pictures (B, 3, 64, 64), in the palette's exact colours."""
+    """Some of the scenes as pictures (B, 3, 128, 128), in the palette's exact colours."""
     pairs = [(NAMES.index(scenes[i].colour), NAMES.index(scenes[i].background)) for i in chosen]
     return drawn.painted(chosen, np.array(pairs))
 
@@ -109,7 +109,7 @@ def encode_pictures(drawn: Drawings, scenes: list[Scene], vae: AutoencoderKL, fi
     return torch.load(file, weights_only=True)
 
 
-def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int = 64) -> UNet2DConditionModel:
+def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int = 32) -> UNet2DConditionModel:
     torch.manual_seed(7)
     network, noise_levels = new(), schedule()
     network.set_attn_processor(AttnProcessor())  # at this size faster than the fused kernel
@@ -123,7 +123,7 @@ def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int =
         noise = torch.from_numpy(rng.normal(size=clean.shape)).float()
         # One draw from each of `batch` equal spans: steadier than independent ones. The power prefers little
         # noise, where outlines are settled; the words alone settle colours and counts, and sooner.
-        levels = ((np.arange(batch) + rng.random(batch)) / batch) ** 1.5
+        levels = ((np.arange(batch) + rng.random(batch)) / batch) ** 1.25
         times = torch.from_numpy((levels * 1000).astype(np.int64))
         noisy = noise_levels.add_noise(clean, noise, times)
         with fast():

@@ -40,16 +40,17 @@ def main() -> None:
         help="where the finished model goes",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--vae-steps", type=int, default=2800)
-    parser.add_argument("--decoder-steps", type=int, default=4000, help="of the VAE's decoder alone")
-    parser.add_argument("--text-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=3600, help="of the diffusion model")
+    parser.add_argument("--drawings", type=int, default=24_000, help="to learn from")
+    parser.add_argument("--vae-steps", type=int, default=600)
+    parser.add_argument("--decoder-steps", type=int, default=2000, help="of the VAE's decoder alone")
+    parser.add_argument("--text-steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=3000, help="of the diffusion model")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run: Path = chosen.run
     run.mkdir(parents=True, exist_ok=True)
 
-    drawn = drawings(run / "masks.npy")
+    drawn = drawings(run / "masks.npy", chosen.drawings)
     words = tokenizer.build(run / "tokenizer")
     encoder = text_encoder.train(words, run, chosen.text_steps)
     autoencoder = vae.train(drawn, run, chosen.vae_steps)

@@ -12,7 +12,7 @@ from itertools import permutations
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 64  # pixels, both ways
+SIZE = 128  # pixels, both ways
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -207,7 +207,7 @@ def layout(scene: Scene, rng: random.Random) -> tuple[list[tuple[float, float]],
             3: [(0.5, 0.5 - reach), (0.5 - reach, 0.5 + reach), (0.5 + reach, 0.5 + reach)],
         }[scene.count]
     else:  # a single shape, or a row of them, along one side
-        radius = {"small": (0.16, 0.15, 0.12), "large": (0.26, 0.20, 0.15)}[scene.size][
+        radius = {"small": (0.16, 0.15, 0.11), "large": (0.26, 0.20, 0.14)}[scene.size][
             scene.count - 1
         ] * grow
         side = max(0.25, radius + 0.03)
