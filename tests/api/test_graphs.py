@@ -15,10 +15,11 @@ from sqlmodel import select
 from impasto_core.database import Database
 from impasto_core.images.tables import Image
 from impasto_core.jobs.tables import Job
+from impasto_core.settings import Settings
 from impasto_core.uploads.tables import Upload
 from tests.support.painters import Painter, png
 from tests.support.problems import assert_problem
-from tests.support.tenants import Tenant, register_model
+from tests.support.tenants import Tenant, make_tenant, register_model
 
 Graph = dict[str, Any]
 JSON = {"Content-Type": "application/json"}
@@ -494,3 +495,13 @@ async def test_a_node_shows_what_it_takes_and_gives(client: httpx.AsyncClient) -
     refused = assert_problem(await client.get("/v1/nodes/prompt_from_file"), 404, "not-found")
     assert "reads or writes files" in refused["detail"]
     assert_problem(await client.get("/v1/nodes/teleport"), 404, "not-found")
+
+
+async def test_graphs_are_for_plans_that_include_them(
+    base_url: str, owner_database: Database, settings: Settings, tenant: Tenant
+) -> None:
+    small = await make_tenant(owner_database, settings, plan="free")
+    async with httpx.AsyncClient(base_url=base_url, headers=small.headers, timeout=20) as client:
+        response = await create(client, text_to_image())
+    problem = assert_problem(response, 403, "not-in-plan", field="graph")
+    assert problem["allowed_by"] == "pro"

@@ -1,6 +1,7 @@
 """InvokeAI's nodes, from the file that `impastoctl catalogue export` wrote.
 
-A node's text is parsed when it is first asked for: most graphs use some ten of three hundred.
+A node's text is parsed when it is asked for, and only what was used last is kept: most graphs use some ten of
+three hundred, and all of those with their validators are 20 MB.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import jsonschema_rs
 
 FILE = "invokeai-6.14.2.jsonl.gz"
+_KEPT = 64
 _NODE_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "id": {"type": "string", "minLength": 1, "maxLength": 100},
     "type": {"type": "string"},
@@ -109,7 +111,7 @@ class Catalogue:
         self.version: str = described["invokeai"]
         self.types = [_type(number, entry) for number, entry in enumerate(described["types"])]
         self._lines: dict[str, bytes] = dict(zip(described["nodes"], lines, strict=True))
-        self._parsed: dict[str, NodeType] = {}
+        self._recent = lru_cache(maxsize=_KEPT)(self._parse)
         self._allowed = {name for names in allowed["allowed"].values() for name in names}
         self._left_out = {name: group["reason"] for group in allowed["left_out"] for name in group["nodes"]}
         self.any = next(entry for entry in self.types if entry.name == "Any")
@@ -117,14 +119,10 @@ class Catalogue:
 
     def __iter__(self) -> Iterator[NodeType]:
         """By name. Keeps nothing: to list nodes is not to use them."""
-        return (self._parsed.get(name) or self._parse(name) for name in self._lines)
+        return map(self._parse, self._lines)
 
     def get(self, name: str) -> NodeType | None:
-        if name not in self._parsed:
-            if name not in self._lines:
-                return None
-            self._parsed[name] = self._parse(name)
-        return self._parsed[name]
+        return self._recent(name) if name in self._lines else None
 
     def is_any(self, annotation: Type) -> bool:
         return annotation is self.any or self.any.number in annotation.parts
