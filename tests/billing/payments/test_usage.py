@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from impasto_billing.payments.tables import BillingCustomer
 from tests.billing.payments.shop import FakeShop
 
 
@@ -70,6 +73,22 @@ async def test_a_provider_that_is_away_hears_of_it_later(
     metered.account.broken = True
     await metered.tend()
     metered.account.broken = False
+    await metered.tend()
+    assert reported(metered) == [7]
+
+
+async def test_a_customer_that_the_provider_has_lost_does_not_keep_others_from_being_reported(
+    metered: FakeShop,
+) -> None:
+    async with metered.books.owner.session() as session:
+        lost = BillingCustomer(
+            organization_id=metered.books.tenant.organization_id,
+            provider="stripe",
+            customer_id="cus_lost",
+            metered_since=metered.clock() - timedelta(days=1),
+        )
+        session.add(lost)
+    await metered.spend(7)
     await metered.tend()
     assert reported(metered) == [7]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
 from impasto_billing.payments.tables import ProviderEvent
 from impasto_core.database import Database
@@ -130,6 +132,28 @@ async def test_handled_events_are_forgotten_after_two_months_and_misfits_are_not
 
 def is_new(event: ProviderEvent, clock: MovableClock) -> bool:
     return event.received_at > clock() - timedelta(days=1)
+
+
+async def test_an_event_that_trips_us_up_does_not_keep_the_others_from_being_handled(
+    shop: FakeShop, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from impasto_billing.payments.bookkeeping import Books as Booking
+
+    first, second = [await shop.pay(await shop.check_out(pack="small")) for _ in range(2)]
+    apply = Booking.apply
+
+    async def trip(self: Booking, found: Any, made_for: Any = None) -> list[str]:
+        if found.id == first:
+            await (await self.session.connection()).execute(text("SELECT 1 / 0"))
+        return await apply(self, found, made_for)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Booking, "apply", trip)
+        await shop.settle()
+    assert [purchase.payment_id for purchase in await shop.books.purchases()] == [second]
+    clock.advance(seconds=10)
+    await shop.tend()
+    assert await shop.books.credits() == 4_000
 
 
 async def test_a_provider_that_is_away_is_asked_again_later(
@@ -355,9 +379,6 @@ async def test_events_of_other_kinds_are_ignored(shop: FakeShop) -> None:
 
 
 async def test_the_api_can_note_events_and_not_read_them(shop: FakeShop, settings: Any) -> None:
-    from sqlalchemy import text
-    from sqlalchemy.exc import ProgrammingError
-
     database = Database(settings.database_url.get_secret_value(), pool_size=1)
     for statement in (
         "SELECT * FROM provider_events",

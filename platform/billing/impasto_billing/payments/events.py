@@ -27,7 +27,6 @@ from impasto_billing.payments.provider import (
 )
 from impasto_billing.payments.tables import EventOutcome, ProviderEvent, SubscriptionRow
 from impasto_core.database import Database
-from impasto_core.database.engine import DATABASE_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +117,6 @@ async def handle_next(database: Database, providers: Providers, now: datetime) -
         except ProviderUnavailable as error:
             logger.warning("%s %s waits: %s", provider.name, event.event_id, error)
             _postpone(event, now, str(error))
-        except DATABASE_ERRORS:
-            raise
         except Exception as error:  # a mistake of ours must not keep the other events from being handled
             logger.exception("%s %s waits", provider.name, event.event_id)
             _postpone(event, now, repr(error))

@@ -18,16 +18,14 @@ from sqlmodel import col, select
 from impasto_billing.ledger import service as ledger
 from impasto_billing.payments.bookkeeping import Books
 from impasto_billing.payments.provider import (
-    NotOffered,
     PaymentProvider,
     ProviderError,
     ProviderName,
     ProviderUnavailable,
-    Refused,
 )
 from impasto_billing.payments.sold import packs
 from impasto_billing.payments.tables import AutoTopUp, BillingCustomer, TopUp, TopUpStatus
-from impasto_core.database import Database
+from impasto_core.database import DATABASE_ERRORS, Database
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +69,12 @@ async def top_up(
         )
         begun = (await session.exec(pending)).all()
     for row in begun:
-        await _charge(database, providers, row, now)
+        try:
+            await _charge(database, providers, row, now)
+        except DATABASE_ERRORS:
+            raise
+        except Exception:  # a mistake with one customer is no reason to leave out the others
+            logger.exception("top-up %s waits", row.id)
 
 
 async def _begin(database: Database, organization_id: UUID, now: datetime) -> None:
@@ -113,15 +116,12 @@ async def _charge(
         payment = await provider.charge(customer.customer_id, pack, top_up_id=row.id)
     except ProviderUnavailable as error:
         logger.warning("top-up %s waits: %s", row.id, error)
-    except (ProviderError, NotOffered) as error:
+    except ProviderError as error:
         logger.warning("top-up %s failed: %s", row.id, error)
         await _give_up(database, row, str(error), now)
     else:
-        try:
-            async with database.session() as session:
-                await Books(session, provider.name, now).apply(payment)
-        except Refused:
-            logger.exception("top-up %s was paid, and does not fit what is sold", row.id)
+        async with database.session() as session:
+            await Books(session, provider.name, now).apply(payment)
 
 
 async def _give_up(database: Database, row: TopUp, words: str, now: datetime) -> None:

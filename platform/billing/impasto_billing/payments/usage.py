@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from impasto_billing.payments.provider import (
-    NotOffered,
     PaymentProvider,
     ProviderError,
     ProviderName,
@@ -56,7 +55,8 @@ async def report_usage(
         connection = await session.connection()
         values = {"since": now - LOOK_BACK, "providers": list(providers), "limit": BATCH}
         unreported = (await connection.execute(_UNREPORTED, values)).all()
-    for count, job in enumerate(unreported):
+    reported = 0
+    for job in unreported:
         try:
             await providers[job.provider].report_usage(
                 job.customer_id,
@@ -64,9 +64,12 @@ async def report_usage(
                 amount=job.credits,
                 at=job.created_at,
             )
-        except (ProviderUnavailable, ProviderError, NotOffered) as error:
+        except ProviderUnavailable as error:
+            logger.warning("usage waits: %s", error)
+            break
+        except ProviderError as error:  # this customer's trouble is not the others'
             logger.warning("the usage of job %s waits: %s", job.job_id, error)
-            return count
+            continue
         async with database.session() as session:
             session.add(
                 UsageReport(
@@ -76,4 +79,5 @@ async def report_usage(
                     reported_at=now,
                 )
             )
-    return len(unreported)
+        reported += 1
+    return reported
