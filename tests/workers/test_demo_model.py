@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections.abc import Iterator
 from importlib import import_module
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from impasto_core.models.tables import Model
+from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
 
 if TYPE_CHECKING:
     from impasto_workers.runtime.runtime import Runtime
@@ -22,11 +25,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[SimpleNamespace]:
-    """The modules of examples/demo_model, which import each other by their bare names."""
+def lab(opened_runtime: Runtime) -> Iterator[SimpleNamespace]:
+    """The modules of examples/demo_model, which import each other by their bare names.
+
+    After the runtime: it has seen to it that diffusers can be imported.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples/demo_model"))
-        import_module("torchvision_ops")
         yield SimpleNamespace(
             world=import_module("world"), read=import_module("classify").read, vae=import_module("vae")
         )
@@ -34,16 +39,20 @@ def lab() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture(scope="module")
 def model(runtime: Runtime) -> Model:
+    """The carried model, at the size that it was trained at."""
+    folder = ROOT / "platform/demo_model/impasto_demo_model/impasto-shapes"
+    side = 8 * json.loads((folder / "unet/config.json").read_text())["sample_size"]
     model = Model(
         slug="impasto-shapes",
         name="Impasto Shapes",
         base="sd-1",
         source="",
         digest="",
-        default_width=128,
-        default_height=128,
+        default_width=side,
+        default_height=side,
+        default_steps=15,
+        default_guidance=3.0,
     )
-    folder = ROOT / "platform/demo_model/impasto_demo_model/impasto-shapes"
     runtime.register_model(str(model.id), model.name, folder)
     return model
 
@@ -111,3 +120,22 @@ def test_an_untrained_vae_already_keeps_a_pictures_mean_colours(lab: SimpleNames
     with torch.no_grad():
         latents = lab.vae.new().encode(pixels).latent_dist.mean[:, :3]
     assert torch.corrcoef(torch.stack([latents.flatten(), means.flatten()]))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("prompt", "colour", "background"),
+    [
+        ("a big red heart on a white background", "red", "white"),
+        ("three blue circles on white", "blue", "white"),
+        ("a huge green ring on a pink background", "green", "pink"),
+        ("on orange, a big purple square", "purple", "orange"),
+    ],
+)
+def test_the_colours_asked_for_are_painted(
+    runtime: Runtime, model: Model, lab: SimpleNamespace, prompt: str, colour: str, background: str
+) -> None:
+    request = TextToImageInput.model_validate({"prompt": prompt, "seed": 1}).resolve(model)
+    result = runtime.run(TEXT_TO_IMAGE.build(request, model))
+    assert result.error is None, result.error.traceback
+    seen = lab.read(Image.open(io.BytesIO(result.images[0].png)))
+    assert (seen.colour, seen.background) == (colour, background)
