@@ -18,7 +18,7 @@ from tests.support.servers import closed_port
 @pytest.fixture
 def urls(servers: EmbeddedServers) -> DatabaseUrls:
     """No database of its own: none of these tests asks one."""
-    return DatabaseUrls(*[servers.database_url] * 3)
+    return DatabaseUrls(*[servers.database_url] * 4)
 
 
 @pytest.fixture
