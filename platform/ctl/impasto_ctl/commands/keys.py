@@ -26,7 +26,9 @@ def create(
     mode: Annotated[Literal["live", "test"], typer.Option(help="imp_live_... or imp_test_...")] = "live",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="What it may do; repeat it for more.", show_default="all but the power over keys"),
+        typer.Option(
+            help="What it may do; repeat it for more.", show_default="all but the power over keys and money"
+        ),
     ] = None,
     days: Annotated[
         float | None, typer.Option(help="How long it is valid.", min=0, show_default="for ever")
