@@ -52,6 +52,20 @@ async def test_events_are_typed(sdk: Sdk, server: ScriptedServer) -> None:
     assert "last-event-id" not in request.headers
 
 
+async def test_the_place_in_the_queue_comes_again_as_it_changes(sdk: Sdk, server: ScriptedServer) -> None:
+    places = [{"position": 2, "eta_seconds": None}, {"position": 1, "eta_seconds": 2.5}]
+    server.will(
+        stream(*(event("0-1", "queued", job_id=samples.JOB_ID, queue=place) for place in places), final())
+    )
+    first, second, _ = await sdk.all(events)
+    assert isinstance(first, Queued)
+    assert isinstance(second, Queued)
+    assert first.queue is not None
+    assert second.queue is not None
+    assert (first.queue.position, first.queue.eta_seconds) == (2, None)
+    assert (second.queue.position, second.queue.eta_seconds) == (1, 2.5)
+
+
 async def test_the_stream_may_come_in_single_bytes(sdk: Sdk, server: ScriptedServer) -> None:
     whole = QUEUED + b": heartbeat\n\n" + STARTED + STEP + final()
     server.will(stream(*(whole[position : position + 1] for position in range(len(whole)))))

@@ -39,6 +39,13 @@ def test_on_a_terminal_one_line_is_drawn_again_and_again() -> None:
     assert lines[-1] == f"succeeded {'█' * 30} 100%  step 8/8  5.5 s"
 
 
+def test_a_job_that_waits_shows_its_place_and_for_how_long() -> None:
+    drawn = draw(Terminal(), Progress("job_1", position=3), Progress("job_1", position=2, eta_seconds=12.4))
+    first, second = drawn.rstrip("\n").split("\r")[1:]
+    assert first == f"queued    {'░' * 30}   0%  place 3  0.5 s"
+    assert second == f"queued    {'░' * 30}   0%  place 2, starts in 12 s  1.0 s"
+
+
 def test_a_shorter_line_wipes_out_the_longer_one_before() -> None:
     drawn = draw(Terminal(), STEPS[0], RUNNING)
     first, second = drawn.rstrip("\n").split("\r")[1:]

@@ -27,7 +27,7 @@ from impasto_workers.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
-POLL_MILLISECONDS = 50
+POLL_MILLISECONDS = 20
 """How often Dramatiq looks for a message at least: the longest that a job waits for an idle worker."""
 
 SETTLE_SECONDS = 15
