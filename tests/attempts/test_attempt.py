@@ -160,6 +160,40 @@ async def test_a_model_that_an_operator_changed_is_loaded_anew(
     assert brush.models == {str(jobs.model.id): changed}
 
 
+async def test_every_model_that_a_graph_names_is_registered(
+    jobs: Jobs, runner: JobRunner, brush: Brush, owner_database: Database, model_folder: Path
+) -> None:
+    lora = await register_model(owner_database, "lora", type="lora", source=model_folder.as_uri())
+    job = await jobs.add()
+    await jobs.change(job, models=[jobs.model.slug, "lora"])
+    await runner.run_next_job("default")
+    assert (await jobs.get(job)).status == "succeeded"
+    assert brush.models.keys() == {str(jobs.model.id), str(lora.id)}
+
+
+async def test_a_model_that_is_no_more_fails_the_job(jobs: Jobs, runner: JobRunner) -> None:
+    job = await jobs.add()
+    await jobs.change(job, models=[jobs.model.slug, "gone"])
+    await runner.run_next_job("default")
+    error = (await jobs.get(job)).error
+    assert error is not None
+    assert (error["code"], error["message"]) == ("model-unavailable", "The model gone could not be loaded.")
+
+
+async def test_a_graph_that_is_not_sound_never_reaches_the_device(
+    jobs: Jobs, runner: JobRunner, brush: Brush
+) -> None:
+    """Whatever way it came into the database."""
+    job = await jobs.add()
+    graph = {"nodes": {"spy": {"id": "spy", "type": "prompt_from_file", "file_path": "/etc/passwd"}}}
+    await jobs.change(job, graph=graph)
+    await runner.run_next_job("default")
+    error = (await jobs.get(job)).error
+    assert error is not None
+    assert error["code"] == "invalid-graph"
+    assert brush.models == {}
+
+
 # While it runs
 
 
