@@ -41,9 +41,15 @@ async def poor_client(base_url: str, poor: Tenant) -> AsyncIterator[httpx.AsyncC
 
 
 async def create_many(client: httpx.AsyncClient, count: int) -> Counter[int]:
-    """The statuses of that many requests sent at once."""
-    responses = await asyncio.gather(*(client.post("/v1/jobs", json=ONE_CREDIT) for _ in range(count)))
-    return Counter(response.status_code for response in responses)
+    """The statuses of that many requests sent at once, each repeated while the platform is too busy."""
+
+    async def create() -> int:
+        while True:
+            status = (await client.post("/v1/jobs", json=ONE_CREDIT)).status_code
+            if status != 503:
+                return status
+
+    return Counter(await asyncio.gather(*(create() for _ in range(count))))
 
 
 async def count_jobs(client: httpx.AsyncClient) -> int:
