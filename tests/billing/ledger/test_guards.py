@@ -17,7 +17,7 @@ WRITES = (
     "UPDATE {table} SET organization_id = organization_id",
     "DELETE FROM {table}",
     "TRUNCATE {table} CASCADE",
-    "INSERT INTO {table} SELECT * FROM {table}",
+    "INSERT INTO {table} (organization_id) SELECT organization_id FROM {table}",
 )
 
 FUNCTIONS = {

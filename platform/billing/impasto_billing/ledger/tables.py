@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Computed, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from impasto_core.database.columns import created_now, primary_key, timestamp
@@ -82,7 +82,9 @@ class LedgerAccount(SQLModel, table=True):
     """One for each grant, and one of each other kind for every organization.
 
     `balance` is the sum of its entries: a trigger keeps it, and nothing else can. `valid_until` is the
-    grant's, here again so that the credits that are due to expire are found by an index.
+    grant's, here again so that the credits that are due to expire are found by an index. Indexes have
+    `funded` in place of the balance: while no indexed column changes, PostgreSQL updates a row without
+    touching any index, and some of these rows change with every job.
     """
 
     __tablename__ = "ledger_accounts"
@@ -100,13 +102,14 @@ class LedgerAccount(SQLModel, table=True):
         Index(
             "ix_ledger_accounts_spendable",
             "organization_id",
-            postgresql_where="kind = 'grant' AND balance > 0",
+            postgresql_where="kind = 'grant' AND funded",
         ),
         Index(
             "ix_ledger_accounts_due",
             "valid_until",
-            postgresql_where="valid_until IS NOT NULL AND balance > 0",
+            postgresql_where="valid_until IS NOT NULL AND funded",
         ),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     id: UUID = primary_key()
@@ -115,6 +118,7 @@ class LedgerAccount(SQLModel, table=True):
     grant_id: UUID | None = Field(default=None, foreign_key="credit_grants.id", unique=True)
     valid_until: datetime | None = timestamp(default=None)
     balance: int = Field(default=0, sa_type=BigInteger)
+    funded: bool | None = Field(default=None, sa_column_args=(Computed("balance > 0", persisted=True),))
 
 
 class LedgerTransaction(SQLModel, table=True):

@@ -43,7 +43,18 @@ def upgrade() -> None:
     for signature in SIGNATURES:
         op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
     for signature, roles in EXECUTED_BY.items():
+        # They run as the owner. pg_temp comes last, or a temporary table could stand in for ours.
+        op.execute(
+            f"ALTER FUNCTION {signature} SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp"
+        )
         op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {roles}")
+    # Every lookup is by an index, and every plan is kept: one that was made while the tables were small must do
+    # when they are large, and planning would take longer than the work.
+    for signature in (*EXECUTED_BY, "post_ledger_entries()"):
+        op.execute(
+            f"ALTER FUNCTION {signature} SET plan_cache_mode = force_generic_plan"
+            " SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
+        )
 
 
 def downgrade() -> None:
@@ -90,6 +101,7 @@ def _create_tables() -> None:
         sa.Column("grant_id", sa.Uuid(), nullable=True),
         sa.Column("valid_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("balance", sa.BigInteger(), nullable=False),
+        sa.Column("funded", sa.Boolean(), sa.Computed("balance > 0", persisted=True), nullable=True),
         sa.CheckConstraint(
             "kind IN ('house', 'grant', 'holds', 'spent', 'refunds', 'owed')",
             name=op.f("ck_ledger_accounts_kind"),
@@ -104,6 +116,7 @@ def _create_tables() -> None:
         sa.ForeignKeyConstraint(["grant_id"], ["credit_grants.id"], name="fk_ledger_accounts_grant_id"),
         sa.PrimaryKeyConstraint("id", name="pk_ledger_accounts"),
         sa.UniqueConstraint("grant_id", name="uq_ledger_accounts_grant_id"),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_index(
         "ix_ledger_accounts_organization_id_kind",
@@ -116,13 +129,13 @@ def _create_tables() -> None:
         "ix_ledger_accounts_spendable",
         "ledger_accounts",
         ["organization_id"],
-        postgresql_where="kind = 'grant' AND balance > 0",
+        postgresql_where="kind = 'grant' AND funded",
     )
     op.create_index(
         "ix_ledger_accounts_due",
         "ledger_accounts",
         ["valid_until"],
-        postgresql_where="valid_until IS NOT NULL AND balance > 0",
+        postgresql_where="valid_until IS NOT NULL AND funded",
     )
     op.create_table(
         "ledger_transactions",
@@ -307,12 +320,14 @@ TOOLS = (
     CREATE FUNCTION amount_moved(
         of_organization uuid, key text, of_kind text, OUT recorded boolean, OUT amount bigint
     ) LANGUAGE plpgsql STABLE AS $$
+    DECLARE
+        movement uuid;
     BEGIN
-        SELECT count(movement.id) > 0, coalesce(sum(entry.amount), 0) INTO recorded, amount
-        FROM ledger_transactions AS movement
-        LEFT JOIN (ledger_entries AS entry JOIN ledger_accounts AS account ON account.id = entry.account_id
-            AND account.kind = of_kind) ON entry.transaction_id = movement.id
-        WHERE movement.organization_id = of_organization AND movement.business_key = key;
+        SELECT id INTO movement FROM ledger_transactions
+            WHERE organization_id = of_organization AND business_key = key;
+        recorded := movement IS NOT NULL;
+        SELECT coalesce(sum(entry.amount), 0) INTO amount FROM ledger_entries AS entry
+            WHERE transaction_id = movement AND account_id = ledger_account(of_organization, of_kind);
     END $$
     """,
     # What to take from which grant, `wanted` in all or less where there is less: by priority, then earliest
@@ -325,7 +340,7 @@ TOOLS = (
         FROM (
             SELECT account.id, account.balance, sum(account.balance) OVER in_order - account.balance AS burned
             FROM ledger_accounts AS account JOIN credit_grants AS term ON term.id = account.grant_id
-            WHERE account.organization_id = of_organization AND account.kind = 'grant' AND account.balance > 0
+            WHERE account.organization_id = of_organization AND account.kind = 'grant' AND account.funded
             AND (
                 term.id = first
                 OR (term.valid_from <= begun_by AND (term.valid_until IS NULL OR term.valid_until > ends_after))
@@ -374,7 +389,7 @@ MOVEMENTS = (
     CREATE FUNCTION grant_credits(
         of_organization uuid, from_source text, how_many bigint, at_priority integer,
         begins timestamptz, ends timestamptz, for_reference text, words text, moment timestamptz
-    ) RETURNS credit_grants LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    ) RETURNS credit_grants LANGUAGE plpgsql AS $$
     DECLARE
         granted credit_grants;
         new_account uuid := new_id();
@@ -419,7 +434,7 @@ MOVEMENTS = (
     """
     CREATE FUNCTION hold_credits(
         of_organization uuid, for_job uuid, required bigint, by_key uuid, moment timestamptz
-    ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    ) RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
         earlier record;
         accounts uuid[];
@@ -457,20 +472,21 @@ MOVEMENTS = (
     # that burn last.
     """
     CREATE FUNCTION settle_credits(of_organization uuid, for_job uuid, cost bigint, moment timestamptz)
-    RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
-        held record;
+        hold ledger_transactions;
         settled record;
         accounts uuid[];
         amounts bigint[];
-        by_key uuid;
+        held bigint;
     BEGIN
         IF cost IS NULL OR cost < 0 THEN
             RAISE SQLSTATE 'IM004' USING MESSAGE = format('a cost of %s credits', cost);
         END IF;
         PERFORM lock_ledger(of_organization);
-        held := amount_moved(of_organization, 'hold:' || for_job, 'holds');
-        IF NOT held.recorded THEN
+        SELECT * INTO hold FROM ledger_transactions
+            WHERE organization_id = of_organization AND business_key = 'hold:' || for_job;
+        IF NOT FOUND THEN
             RAISE SQLSTATE 'IM003' USING MESSAGE = format('job %s has no hold', for_job);
         END IF;
         settled := amount_moved(of_organization, 'settle:' || for_job, 'spent');
@@ -481,29 +497,26 @@ MOVEMENTS = (
             END IF;
             RETURN;
         END IF;
-        IF cost > held.amount THEN
-            RAISE SQLSTATE 'IM004'
-                USING MESSAGE = format('a cost of %s credits, with %s on hold', cost, held.amount);
-        END IF;
-        SELECT array_agg(account_id), array_agg(part - least(greatest(cost - earlier, 0), part))
-        INTO accounts, amounts
+        SELECT array_agg(account_id), array_agg(part - least(greatest(cost - earlier, 0), part)), sum(part)
+        INTO accounts, amounts, held
         FROM (
-            SELECT account.id AS account_id, -entry.amount AS part,
+            SELECT entry.account_id, -entry.amount AS part,
                 sum(-entry.amount) OVER in_order + entry.amount AS earlier
-            FROM ledger_transactions AS movement
-            JOIN ledger_entries AS entry ON entry.transaction_id = movement.id
+            FROM ledger_entries AS entry
             JOIN ledger_accounts AS account ON account.id = entry.account_id
             JOIN credit_grants AS term ON term.id = account.grant_id
-            WHERE movement.organization_id = of_organization AND movement.business_key = 'hold:' || for_job
+            WHERE entry.transaction_id = hold.id
             WINDOW in_order AS (ORDER BY term.priority, term.valid_until, term.created_at, term.id)
         ) AS taken;
-        SELECT api_key_id INTO by_key FROM ledger_transactions
-            WHERE organization_id = of_organization AND business_key = 'hold:' || for_job;
+        IF cost > held THEN
+            RAISE SQLSTATE 'IM004'
+                USING MESSAGE = format('a cost of %s credits, with %s on hold', cost, held);
+        END IF;
         PERFORM record_movement(
             of_organization, 'settle', 'settle:' || for_job,
             accounts || ARRAY[ledger_account(of_organization, 'holds'), ledger_account(of_organization, 'spent')],
-            amounts || ARRAY[-held.amount, cost],
-            for_job, by_key
+            amounts || ARRAY[-held, cost],
+            for_job, hold.api_key_id
         );
         PERFORM repay_credits(of_organization, 'settle:' || for_job, coalesce(moment, now()));
     END $$
@@ -513,7 +526,7 @@ MOVEMENTS = (
     CREATE FUNCTION claw_back_credits(
         of_organization uuid, how_many bigint, for_reference text, of_grant text, moment timestamptz,
         OUT recovered bigint, OUT owed bigint
-    ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    ) LANGUAGE plpgsql AS $$
     DECLARE
         key text := 'claw_back:' || for_reference;
         refunded record;
@@ -562,7 +575,7 @@ MOVEMENTS = (
     # fill a grant once more after it has expired: the number of its entries tells one expiry from the next.
     """
     CREATE FUNCTION expire_credits(moment timestamptz, at_most integer) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    LANGUAGE plpgsql AS $$
     DECLARE
         due record;
         remaining bigint;
@@ -570,7 +583,7 @@ MOVEMENTS = (
     BEGIN
         FOR due IN
             SELECT id, organization_id, grant_id FROM ledger_accounts
-            WHERE valid_until IS NOT NULL AND balance > 0 AND valid_until <= moment
+            WHERE valid_until IS NOT NULL AND funded AND valid_until <= moment
             ORDER BY valid_until LIMIT at_most
         LOOP
             PERFORM FROM ledger_accounts
