@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from impasto_api.services import Services
 from impasto_core import queue
 from impasto_core.database import Database
 from impasto_core.settings import Settings
+from impasto_core.telemetry.logs import JsonFormatter
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
 from tests.support.servers import closed_port, hanging_server, serve
@@ -74,6 +76,8 @@ async def test_a_database_that_takes_no_more_connections_is_away_too(
             await (await session.connection()).execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0'))
         async with running(tenant, settings) as late:
             assert_unavailable(await late.get("/v1/jobs"))
+        async with owner_database.session() as session:
+            await (await session.connection()).execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'))
 
 
 async def test_who_finds_no_free_connection_is_told_to_come_back(
@@ -177,11 +181,12 @@ async def test_a_fault_of_our_own_is_a_problem_document_that_tells_nothing_but_i
     async def broken() -> None:
         raise RuntimeError("the secret is 42")
 
+    caplog.handler.setFormatter(JsonFormatter())
     response = await client.get("/broken")
     problem = assert_problem(response, 500, "internal-error")
     assert "42" not in response.text
-    logged = [record for record in caplog.records if record.name == "impasto_api.problems"]
-    assert problem["request_id"] in logged[0].getMessage()
+    [logged] = [line for line in map(json.loads, caplog.text.splitlines()) if "problems" in line["logger"]]
+    assert logged["request_id"] == problem["request_id"]
     assert (await client.get("/v1/jobs")).status_code == 200, "and the next request is served"
 
 
