@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,6 +13,8 @@ from opentelemetry.trace import SpanKind
 from impasto_billing.settlement import Usage
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.graphs import InvalidGraph
+from impasto_core.graphs.estimate import estimate
+from impasto_core.graphs.references import networks_of
 from impasto_core.graphs.validation import check
 from impasto_core.jobs import fair_queue
 from impasto_core.jobs.events import EventWriter, Finished, Started
@@ -26,7 +28,7 @@ from impasto_workers.endings import Ending, canceled, failed, returned, settle, 
 from impasto_workers.event_feed import EventFeed
 from impasto_workers.model_files import ModelUnavailable
 from impasto_workers.narrator import Narrator
-from impasto_workers.pictures import Picture, make_pictures
+from impasto_workers.pictures import Picture, make_pictures, size_of
 from impasto_workers.runtime import Event, NodeError, RunResult
 from impasto_workers.services import Services
 from impasto_workers.stop import Stop, Stopped, StopReason
@@ -118,6 +120,7 @@ class Attempt:
             await self._load_models()
         with stage("inputs"):
             given = await self._stop.race(self._given_images())
+            self._expect(given)
         with stage("graph"):
             result = await self._paint(given)
             if result.error is not None:
@@ -137,6 +140,16 @@ class Attempt:
             logger.error("the graph is not sound: %s", invalid)
             message = f"The graph cannot be run: {invalid}."
             raise JobFailed(JobError(code="invalid-graph", message=message)) from None
+
+    def _expect(self, given: Mapping[str, bytes]) -> None:
+        """Progress, and what a job pays that is stopped on its way, go by the share of the work."""
+        references = networks_of(self._models) | {name: size_of(data) for name, data in given.items()}
+        try:
+            estimated = estimate(self._job.graph, check(self._job.graph), references)
+        except InvalidGraph:  # then by the share of its nodes
+            logger.warning("the work of the graph cannot be told", exc_info=True)
+        else:
+            self._narrator.expect(estimated.denoising)
 
     async def _load_models(self) -> None:
         missing = set(self._job.models) - {model.slug for model in self._models}

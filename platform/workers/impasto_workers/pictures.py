@@ -9,6 +9,7 @@ from uuid import UUID
 
 from PIL import Image as Pillow
 
+from impasto_core.graphs.bounds import Size
 from impasto_core.ids import new_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs.tables import Job
@@ -74,6 +75,12 @@ def make_pictures(job: Job, made: tuple[ImageReady, ...]) -> list[Picture]:
         Picture(id=new_id(), job=job, index=index, made=image, thumbnail=thumbnail(image.png))
         for index, image in enumerate(made)
     ]
+
+
+def size_of(data: bytes) -> Size:
+    """Of an encoded picture. Reads only its head."""
+    with Pillow.open(io.BytesIO(data)) as image:
+        return Size(*image.size)
 
 
 def thumbnail(png: bytes) -> bytes:

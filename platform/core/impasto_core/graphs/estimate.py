@@ -36,11 +36,20 @@ LEAST = 64 * 64
 
 
 @dataclass(frozen=True)
+class Denoising:
+    """A node that denoises: how often it runs at the most, and the pixel steps of each time."""
+
+    times: int
+    pixel_steps: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What running a graph takes at the most. `largest` is the largest picture that it makes."""
 
     work: Work
     largest: Size
+    denoising: Mapping[str, Denoising]
 
 
 def estimate(graph: Mapping[str, Any], connections: Connections, references: Mapping[str, Bound]) -> Estimate:
@@ -58,7 +67,9 @@ def estimate(graph: Mapping[str, Any], connections: Connections, references: Map
     if sums.problems:
         raise InvalidGraph(sums.problems)
     sums.check_totals()
-    return Estimate(Work(max(sums.pixel_steps, sums.pixels, LEAST), sums.results), sums.largest)
+    pixel_steps = sum(node.times * node.pixel_steps for node in sums.denoising.values())
+    work = Work(max(pixel_steps, sums.pixels, LEAST), sums.results)
+    return Estimate(work, sums.largest, sums.denoising)
 
 
 class _Sums:
@@ -66,7 +77,8 @@ class _Sums:
         self, graph: Mapping[str, Any], connections: Connections, references: Mapping[str, Bound]
     ) -> None:
         self.problems: list[GraphProblem] = []
-        self.pixel_steps = self.pixels = self.steps = self.results = self.runs = 0
+        self.pixels = self.steps = self.results = self.runs = 0
+        self.denoising: dict[str, Denoising] = {}
         self.largest = Size(1, 1)
         self._nodes = graph["nodes"]
         self._connections = connections
@@ -152,7 +164,7 @@ class _Sums:
         if node.type.type in DENOISERS:
             steps = denoising_steps(node)
             self.steps += times * steps
-            self.pixel_steps += times * steps * _pixels_a_step(node, sizes[0])
+            self.denoising[name] = Denoising(times, steps * _pixels_a_step(node, sizes[0]))
         images = sum(output.type.name == "ImageField" for output in node.type.outputs.values())
         if images and node.type.type != "image":  # which only gives on what there is
             self.pixels += times * sum(size.pixels for size in sizes)
