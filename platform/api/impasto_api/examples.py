@@ -472,6 +472,20 @@ day,model,api_key_id,api_key_name,jobs_succeeded,jobs_failed,jobs_canceled,image
 2026-11-21,impasto-shapes,,,3,1,0,3,15728640,4.1,9
 """
 
+NOT_ENOUGH_CREDITS = {
+    "type": "https://docs.impasto.dev/problems/not-enough-credits",
+    "title": "The balance does not cover the job",
+    "status": 402,
+    "detail": "The job can cost 6 credits and 2 are available. Get more at https://impasto.dev/billing",
+    "instance": "/v1/jobs",
+    "code": "not-enough-credits",
+    "request_id": "req_01m80wq4nzf7gs8rjwthb2c5xe",
+    "errors": [],
+    "required": 6,
+    "available": 2,
+    "top_up_url": "https://impasto.dev/billing",
+}
+
 QUOTA_EXCEEDED = {
     "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
     "title": "Too many requests",

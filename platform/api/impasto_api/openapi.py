@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from impasto_api.examples import EXAMPLES, QUOTA_EXCEEDED
+from impasto_api.examples import EXAMPLES, NOT_ENOUGH_CREDITS, QUOTA_EXCEEDED
 from impasto_api.jobs.schemas import JobEvent
 from impasto_api.problems import API_VERSION_HEADER, MEDIA_TYPE, ProblemDetails
 from impasto_api.rate_limits.middleware import UNLIMITED
@@ -137,6 +137,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             described = components["schemas"][event.rpartition("/")[2]]
             described["required"] = sorted({"type", *described["required"]})  # it tells them apart
         components["responses"] = {f"Problem{status}": _problem(text) for status, text in _PROBLEMS.items()}
+        components["responses"]["Problem402"] = _payment_required()
         components["responses"]["Problem429"] = _quota_exceeded()
         components["headers"] = _HEADERS
         for path, methods in schema["paths"].items():
@@ -173,6 +174,30 @@ def _problem(description: str) -> dict[str, Any]:
         "headers": dict(_EVERY_ANSWER),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
     }
+
+
+def _payment_required() -> dict[str, Any]:
+    """402 says how many credits are missing, or which cap is reached."""
+    problem = _problem(_PROBLEMS["402"])
+    credits_ = {"type": "integer", "minimum": 0}
+    members = {
+        "required": credits_ | {"description": "What the job can cost."},
+        "available": credits_ | {"description": "Where these are not enough."},
+        "top_up_url": {"type": "string", "format": "uri", "description": "Where there are more."},
+        "cap": credits_ | {"description": "The spend cap that is reached."},
+        "spent": credits_ | {"description": "What is spent or held of it this month."},
+        "api_key_id": {"type": ["string", "null"], "description": "The key whose cap it is."},
+    }
+    problem["content"][MEDIA_TYPE] = {
+        "schema": {
+            "allOf": [
+                {"$ref": "#/components/schemas/ProblemDetails"},
+                {"type": "object", "properties": members},
+            ]
+        },
+        "examples": {"not enough credits": {"value": NOT_ENOUGH_CREDITS}},
+    }
+    return problem
 
 
 def _quota_exceeded() -> dict[str, Any]:
