@@ -351,7 +351,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "value_schema": {"type": "number", "minimum": 0, "default": 8.0},
             }
         ],
-        "outputs": [{"name": "image", "type": "ImageField", "value_schema": {"$ref": "#/$defs/ImageField"}}],
+        "outputs": [{"name": "width", "type": "int", "value_schema": {"type": "integer"}}],
         "definitions": {},
         "node_schema": {"type": "object"},
         "invokeai_version": "6.14.2",
