@@ -5,12 +5,12 @@ sum to zero, balances follow from entries and from nothing else, and what is wri
 
 Credits move only through functions that run as the owner, each under a lock of the organization's ledger:
 
-- `hold_credits`, `settle_credits`: API and workers.
+- `hold_credits`: the API. `settle_credits`: API and workers.
 - `grant_credits`, `claw_back_credits`: who hears from payment providers: the API, until 0006 gives that a role.
 - `expire_credits`: workers.
 
-Who is neither a worker nor the owner, so the API, acts only for the organization of its transaction, and grants
-only what was bought: `purchase` and `monthly`, once for each reference. `manual` and `promotion` are the owner's.
+Who is neither a worker nor the owner acts only for the organization of its transaction, and grants only what was
+bought: `purchase` and `monthly`, once for each reference. `manual` and `promotion` are the owner's.
 """
 
 from __future__ import annotations
