@@ -149,9 +149,7 @@ async def theirs(
 async def call(client: httpx.AsyncClient, operation: Operation, owner: Owner) -> httpx.Response:
     """The operation on the owner's thing. Streams end, since all jobs have."""
     method, path = operation.of(owner)
-    return await client.request(
-        method, path, json=BODIES.get(operation.id), params=QUERIES.get(operation.id)
-    )
+    return await client.request(method, path, json=BODIES.get(operation.id), params=QUERIES.get(operation.id))
 
 
 def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None:
