@@ -21,6 +21,7 @@ from impasto import Impasto
 from tests.end_to_end.conftest import Platform
 from tests.support.collector import Collector
 from tests.support.processes import eventually
+from tests.support.workflows import FOLDER
 
 LONG = {"prompt": "a slow picture", "steps": 100, "n": 2, "width": 128, "height": 128}
 
@@ -63,10 +64,38 @@ def test_plain_http_makes_a_job_follows_it_and_downloads_the_picture(client: htt
     assert thumbnail.format == "WEBP"
 
 
+def pixels(png: bytes) -> bytes:
+    return Image.open(io.BytesIO(png)).convert("RGB").tobytes()
+
+
 def test_every_example_runs(platform: Platform, tmp_path: Path) -> None:
     platform.run_example("quickstart.py", tmp_path)
     platform.run_example("async_batch.py", tmp_path)
     platform.run_example("image_to_image.py", tmp_path, "quickstart.png", "a small blue star")
+    exported = str(FOLDER / "Text to Image - SD1.5.json")
+    inputs = ("model=impasto-shapes", "positive_prompt=a big red heart", "width=64", "height=64")
+    platform.run_example("workflow.py", tmp_path, exported, "heart", *inputs)
+
+
+def test_a_graph_of_ones_own_paints_a_picture_for_each_of_its_seeds(platform: Platform) -> None:
+    with Impasto(platform.api_key, base_url=platform.base_url) as client:
+        drawn = client.images.generate("a big red heart on a white background", seed=1, steps=4)
+        graph = client.jobs.graph(drawn.job.id).model_dump()
+        graph["nodes"]["seeds"] = {"id": "seeds", "type": "integer_collection", "collection": [1, 2, 3]}
+        graph["nodes"]["each"] = {"id": "each", "type": "iterate"}
+        for source, field, destination, into in (
+            ("seeds", "collection", "each", "collection"),
+            ("each", "item", "noise_0", "seed"),
+        ):
+            ends = [{"node_id": source, "field": field}, {"node_id": destination, "field": into}]
+            graph["edges"].append(dict(zip(("source", "destination"), ends, strict=True)))
+
+        job = client.jobs.wait(client.jobs.create(graph=graph).id)
+
+        assert [image.node for image in job.images] == ["image_0"] * 3
+        first, *others = (image.bytes for image in job.images)
+        assert pixels(first) == pixels(drawn[0].bytes), "the same seed, the same picture"
+        assert pixels(first) not in [pixels(other) for other in others]
 
 
 def test_one_trace_leads_from_the_sdks_call_through_invokeais_nodes_to_the_upload(
