@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,9 @@ from impasto_core.organizations.service import create_organization
 from tests.billing.ledger.plain_ledger import PlainLedger
 from tests.support.databases import DatabaseUrls
 
-EXAMPLES = 60
+HISTORIES = int(os.environ.get("IMPASTO_LEDGER_HISTORIES", "60"))
+"""How many are tried. Each run draws others; thousands at a time take minutes."""
+
 STEPS = 40
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -328,7 +331,7 @@ def test_no_history_of_calls_replays_and_crashes_makes_the_ledger_lie(machine: t
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=HISTORIES,
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
