@@ -222,3 +222,11 @@ def test_a_command_does_not_outlive_what_it_runs_against() -> None:
 
     with pytest.raises(ControlError, match="PostgreSQL ended"):
         run_to_end(["sleep", "600"], {}, meanwhile=fail)
+
+
+def test_a_catalogue_needs_a_python_with_invokeai(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "python")
+    result = run("catalogue", "export", str(tmp_path / "nodes.gz"), "--worker-python", nowhere)
+    assert result.exit_code == 1
+    assert f"{nowhere} cannot be run" in result.output
+    assert list(tmp_path.iterdir()) == []
