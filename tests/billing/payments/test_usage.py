@@ -7,7 +7,10 @@ from datetime import timedelta
 import pytest
 
 from impasto_billing.payments.tables import BillingCustomer
-from tests.billing.payments.shop import FakeShop
+from impasto_core.database import Database
+from impasto_core.settings import Settings
+from tests.billing.payments.shop import Books, FakeShop
+from tests.support.tenants import make_tenant
 
 
 @pytest.fixture
@@ -78,16 +81,27 @@ async def test_a_provider_that_is_away_hears_of_it_later(
 
 
 async def test_a_customer_that_the_provider_has_lost_does_not_keep_others_from_being_reported(
-    metered: FakeShop,
+    metered: FakeShop, owner_database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with metered.books.owner.session() as session:
+    monkeypatch.setattr("impasto_billing.payments.usage.BATCH", 2)
+    stranger = await make_tenant(owner_database, settings, plan="free", balance=100)
+    async with owner_database.session() as session:
         lost = BillingCustomer(
-            organization_id=metered.books.tenant.organization_id,
+            organization_id=stranger.organization_id,
             provider="stripe",
             customer_id="cus_lost",
             metered_since=metered.clock() - timedelta(days=1),
         )
         session.add(lost)
+    theirs = FakeShop(
+        metered.client,
+        Books(owner_database, stranger, metered.clock),
+        metered._chores,
+        metered.account,
+        metered.clock,
+    )
+    for _ in range(2):
+        await theirs.spend(1)
     await metered.spend(7)
     await metered.tend()
     assert reported(metered) == [7]

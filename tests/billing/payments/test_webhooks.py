@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from impasto_billing.payments.stripe import StripeProvider
 from impasto_billing.payments.tables import ProviderEvent
 from impasto_core.database import Database
 from tests.api.conftest import MovableClock
@@ -92,8 +94,6 @@ async def test_an_old_event_that_comes_late_does_not_turn_things_back(shop: Fake
 async def test_events_may_be_handled_by_many_at_once(
     shop: FakeShop, settings: Any, owner_database: Database
 ) -> None:
-    import asyncio
-
     from impasto_billing.payments.chores import Chores
 
     await whole_story(shop)
@@ -151,6 +151,38 @@ async def test_an_event_that_trips_us_up_does_not_keep_the_others_from_being_han
         patch.setattr(Booking, "apply", trip)
         await shop.settle()
     assert [purchase.payment_id for purchase in await shop.books.purchases()] == [second]
+    clock.advance(seconds=10)
+    await shop.tend()
+    assert await shop.books.credits() == 4_000
+
+
+async def test_an_event_whose_handling_is_cut_short_does_not_keep_the_others_from_being_handled(
+    shop: FakeShop, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [await shop.pay(await shop.check_out(pack="small")) for _ in range(2)]
+    await shop.account.webhooks.deliver()
+    look_up, reached = StripeProvider.look_up, asyncio.Event()
+
+    async def hang(self: StripeProvider, object_type: str, object_id: str) -> Any:
+        if object_id == first:
+            reached.set()
+            await asyncio.Event().wait()
+        return await look_up(self, object_type, object_id)
+
+    async def pass_cut_short() -> None:
+        reached.clear()
+        sweeping = asyncio.create_task(shop.tend())
+        hanging = asyncio.create_task(reached.wait())
+        await asyncio.wait((sweeping, hanging), return_when=asyncio.FIRST_COMPLETED)
+        for task in (sweeping, hanging):
+            task.cancel()
+        await asyncio.gather(sweeping, hanging, return_exceptions=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeProvider, "look_up", hang)
+        for _ in range(len(await shop.books.events())):
+            await pass_cut_short()
+        assert [purchase.payment_id for purchase in await shop.books.purchases()] == [second]
     clock.advance(seconds=10)
     await shop.tend()
     assert await shop.books.credits() == 4_000

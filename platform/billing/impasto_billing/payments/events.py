@@ -1,7 +1,8 @@
 """Events of providers: noted by whoever hears them, handled once by the sweeper.
 
 Each is one transaction: the event's row is locked, then its object, so that who fetched an older state is
-never the last to write; what follows is booked; the event is marked. A crash leaves all or nothing.
+never the last to write; what follows is booked; the event is marked. A crash leaves all or nothing, but for
+the try, which is written down first: an event that is never finished with does not keep the others waiting.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from opentelemetry import metrics
 from sqlalchemy import delete, text
@@ -91,23 +93,14 @@ async def reconcile(
 
 async def handle_next(database: Database, providers: Providers, now: datetime) -> ProviderEvent | None:
     """Handle the event that is due for the longest time; None where none is. Needs the payments role."""
+    event_id = await _begin_try(database, providers, now)
+    if event_id is None:
+        return None
     async with database.session() as session:
-        due = (
-            select(ProviderEvent)
-            .where(
-                col(ProviderEvent.processed_at).is_(None),
-                ProviderEvent.next_try_at <= now,
-                col(ProviderEvent.provider).in_(providers),
-            )
-            .order_by(col(ProviderEvent.next_try_at), col(ProviderEvent.id))
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        event = (await session.exec(due)).one_or_none()
-        if event is None:
-            return None
+        event = await session.get_one(ProviderEvent, event_id, with_for_update=True)
+        if event.processed_at is not None:
+            return event  # by another sweeper, while this one was held up
         provider = providers[event.provider]  # type: ignore[index]  # the query sees to it
-        event.tries += 1
         try:
             async with session.begin_nested():
                 changes = await _handle(session, provider, event, now)
@@ -128,6 +121,29 @@ async def handle_next(database: Database, providers: Providers, now: datetime) -
         session.add(event)
     _handled.add(1, {"provider": provider.name, "outcome": event.outcome or "waiting"})
     return event
+
+
+async def _begin_try(database: Database, providers: Providers, now: datetime) -> UUID | None:
+    """The event to handle. Until its next try is due it is nobody else's, whatever becomes of this one."""
+    async with database.session() as session:
+        due = (
+            select(ProviderEvent)
+            .where(
+                col(ProviderEvent.processed_at).is_(None),
+                ProviderEvent.next_try_at <= now,
+                col(ProviderEvent.provider).in_(providers),
+            )
+            .order_by(col(ProviderEvent.next_try_at), col(ProviderEvent.id))
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        event = (await session.exec(due)).one_or_none()
+        if event is None:
+            return None
+        event.tries += 1
+        _postpone(event, now, "A try was cut short.")
+        session.add(event)
+        return event.id
 
 
 async def forget_old(session: AsyncSession, now: datetime) -> None:

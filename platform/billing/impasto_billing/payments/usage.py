@@ -42,7 +42,9 @@ _UNREPORTED = text(
         AND NOT EXISTS (SELECT 1 FROM usage_reports WHERE usage_reports.job_id = settled.job_id)
     GROUP BY settled.id, billing_customers.id
     HAVING sum(amount) > 0
-    ORDER BY settled.id LIMIT :limit
+    -- In turns: what is refused for one customer, and so stays, must not fill the batch.
+    ORDER BY row_number() OVER (PARTITION BY billing_customers.id ORDER BY settled.id), settled.id
+    LIMIT :limit
     """
 )
 
