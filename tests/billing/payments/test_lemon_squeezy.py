@@ -264,3 +264,21 @@ async def test_an_organization_pays_for_its_own_credits(
     await shop.settle()
     assert await theirs.credits() == 2_000
     assert await shop.books.credits() == 2_000
+
+
+async def test_who_pays_for_two_organizations_pays_for_each_of_them(
+    shop: LemonShop, owner_database: Database, settings: Settings, base_url: str
+) -> None:
+    second: Tenant = await make_tenant(owner_database, settings, plan="free", balance=0)
+    theirs = Books(owner_database, second, shop.clock)
+    await shop.buy(plan="starter")
+    async with httpx.AsyncClient(base_url=base_url, headers=second.headers) as client:
+        for item in ({"pack": "small"}, {"plan": "pro"}):
+            made = await client.post("/v1/billing/checkout-sessions", json={**item, **URLS})
+            order = shop.store.pay(made.json()["id"])
+            await shop.settle()
+            if "pack" in item:
+                shop.store.refund(order, 7_20)
+                await shop.settle()
+    assert (await shop.books.plan(), await shop.books.credits()) == ("starter", 5_000)
+    assert (await theirs.plan(), await theirs.credits()) == ("pro", 1_000 + 15_000)

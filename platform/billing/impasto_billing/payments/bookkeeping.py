@@ -57,15 +57,18 @@ class Books:
     async def apply(self, found: Payment | Subscription, made_for: UUID | None = None) -> list[str]:
         """Everything that changed, in words. Raises Refused, and then nothing did.
 
-        `made_for` is the organization that a new customer is.
+        `made_for` is the organization that paid, where the provider says so. Lemon Squeezy tells customers
+        apart by their mail address: who pays for two organizations is one customer there.
         """
-        organization_id = await self._enter(found.customer_id, made_for)
+        customer = await self._enter(found.customer_id, made_for)
+        organization_id = await self._booked_for(found) or made_for or customer
+        await act_for(self.session, organization_id)
         if isinstance(found, Payment):
             return await self._payment(organization_id, found)
         return await self._subscription(organization_id, found)
 
     async def _enter(self, customer_id: str, made_for: UUID | None) -> UUID:
-        """The customer's organization, whose books are ours until the transaction ends."""
+        """The organization that the customer came with. Their books are ours until the transaction ends."""
         query = (
             select(BillingCustomer)
             .where(
@@ -80,8 +83,19 @@ class Books:
                 raise Refused("unknown-customer", f"{customer_id} is no organization's customer.")
             await self._make_customer(customer_id, made_for)
             customer = (await self.session.exec(query)).one()
-        await act_for(self.session, customer.organization_id)
         return customer.organization_id
+
+    async def _booked_for(self, found: Payment | Subscription) -> UUID | None:
+        """Whose it was before: not every event says it again."""
+        if isinstance(found, Payment):
+            query = select(Purchase.organization_id).where(
+                Purchase.provider == self.provider, Purchase.payment_id == found.id
+            )
+            if organization_id := (await self.session.exec(query)).one_or_none():
+                return organization_id
+        subscription_id = found.subscription_id if isinstance(found, Payment) else found.id
+        row = await self._row(subscription_id) if subscription_id else None
+        return row.organization_id if row else None
 
     async def _make_customer(self, customer_id: str, organization_id: UUID) -> None:
         row = BillingCustomer(
