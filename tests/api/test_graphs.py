@@ -128,6 +128,21 @@ async def test_a_pipelines_graph_sent_as_a_graph_costs_the_same(
     assert works == [64 * 64 * 12 * 3] * 2
 
 
+async def test_a_graph_of_several_models_is_priced_by_the_dearest(
+    client: httpx.AsyncClient, owner_database: Database
+) -> None:
+    await register_model(owner_database, max_pixels=1024 * 1024)
+    await register_model(owner_database, "dear", base="sd-1", max_pixels=512 * 512)
+    graph = text_to_image(
+        model={"model": "dear"}, idle={"type": "main_model_loader", "model": "impasto-shapes"}
+    )
+
+    quote = await client.post("/v1/quotes", json={"graph": graph})
+
+    assert quote.status_code == 200, quote.text
+    assert quote.json()["line_items"][0]["model"] == "dear"
+
+
 async def test_iterations_are_counted(client: httpx.AsyncClient) -> None:
     graph = text_to_image(seeds={"type": "range_of_size", "size": 3}, each={"type": "iterate"})
     graph["edges"] += [edge("seeds.collection", "each.collection"), edge("each.item", "noise.seed")]

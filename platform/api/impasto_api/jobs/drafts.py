@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from impasto_api.jobs.schemas import ImageToImageRequest, TextToImageRequest
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.plans.limits import Need, images_need, model_need, node_editor_need, size_need
 from impasto_api.services import Services
+from impasto_billing.prices import price_list_of
 from impasto_core.graphs import InvalidGraph, catalogue
 from impasto_core.graphs.bounds import Bound, Size
 from impasto_core.graphs.estimate import estimate
@@ -145,7 +147,7 @@ async def draft_graph(
     references: dict[str, Bound] = networks_of(models)
     references |= {name: Size(source.width, source.height) for name, source in sources.items()}
     estimated = estimate(graph, check(graph), references)
-    priced_as = await _priced_as(services, session, models)
+    priced_as = await _priced_as(services, session, models, estimated.work)
     if strange := [model for model in models if model.pool != priced_as.pool]:
         detail = f"{strange[0].slug} and {priced_as.slug} are not run by the same workers."
         raise InvalidGraph([GraphProblem(("nodes",), "unlike_models", detail)])
@@ -168,11 +170,17 @@ async def draft_graph(
     )
 
 
-async def _priced_as(services: Services, session: AsyncSession, models: Sequence[Model]) -> Model:
-    """The model that denoises; of several, the one that may paint the most. Without any, the default one."""
+async def _priced_as(services: Services, session: AsyncSession, models: Sequence[Model], work: Work) -> Model:
+    """The model that denoises; of several, the dearest. Without any, the default one."""
     painters = [model for model in models if model.type == "main"] or models
     if painters:
-        return max(painters, key=lambda model: model.max_pixels)
+        quote = partial(
+            price_list_of(services.clock()).quote,
+            work=work,
+            description="",
+            limit_seconds=services.settings.job_time_limit_seconds,
+        )
+        return max(painters, key=lambda model: quote(model).amount)
     default = await find_model(session, services.settings.default_model)
     if default is None:
         detail = f"It names no model, and there is no {services.settings.default_model} to price it by."
