@@ -280,5 +280,7 @@ async def test_who_pays_for_two_organizations_pays_for_each_of_them(
             if "pack" in item:
                 shop.store.refund(order, 7_20)
                 await shop.settle()
+        portal = await client.post("/v1/billing/portal-sessions", json={"return_url": URLS["cancel_url"]})
+        assert portal.json()["url"].startswith(shop.store.public_url)
     assert (await shop.books.plan(), await shop.books.credits()) == ("starter", 5_000)
     assert (await theirs.plan(), await theirs.credits()) == ("pro", 1_000 + 15_000)

@@ -57,8 +57,7 @@ class Books:
     async def apply(self, found: Payment | Subscription, made_for: UUID | None = None) -> list[str]:
         """Everything that changed, in words. Raises Refused, and then nothing did.
 
-        `made_for` is the organization that paid, where the provider says so. Lemon Squeezy tells customers
-        apart by their mail address: who pays for two organizations is one customer there.
+        `made_for` is the organization that paid, where the provider says so.
         """
         customer = await self._enter(found.customer_id, made_for)
         organization_id = await self._booked_for(found) or made_for or customer
@@ -70,20 +69,21 @@ class Books:
     async def _enter(self, customer_id: str, made_for: UUID | None) -> UUID:
         """The organization that the customer came with. Their books are ours until the transaction ends."""
         query = (
-            select(BillingCustomer)
+            select(BillingCustomer.organization_id)
             .where(
                 BillingCustomer.provider == self.provider,
                 BillingCustomer.customer_id == customer_id,
             )
+            .order_by(col(BillingCustomer.id))
             .with_for_update()
         )
-        customer = (await self.session.exec(query)).one_or_none()
-        if customer is None:
-            if made_for is None:
-                raise Refused("unknown-customer", f"{customer_id} is no organization's customer.")
+        organizations = (await self.session.exec(query)).all()
+        if made_for is not None and made_for not in organizations:
             await self._make_customer(customer_id, made_for)
-            customer = (await self.session.exec(query)).one()
-        return customer.organization_id
+            organizations = (await self.session.exec(query)).all()
+        if not organizations:
+            raise Refused("unknown-customer", f"{customer_id} is no organization's customer.")
+        return organizations[0]
 
     async def _booked_for(self, found: Payment | Subscription) -> UUID | None:
         """Whose it was before: not every event says it again."""

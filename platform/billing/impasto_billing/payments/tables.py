@@ -21,10 +21,13 @@ def _known_provider() -> CheckConstraint:
 
 
 class BillingCustomer(SQLModel, table=True):
-    """An organization as a provider knows it. Its jobs are reported as usage from `metered_since` on."""
+    """An organization as a provider knows it. Its jobs are reported as usage from `metered_since` on.
+
+    Lemon Squeezy tells customers apart by their mail address: two organizations may be one customer there.
+    """
 
     __tablename__ = "billing_customers"
-    __table_args__ = (_known_provider(), UniqueConstraint("provider", "customer_id"))
+    __table_args__ = (_known_provider(), UniqueConstraint("provider", "customer_id", "organization_id"))
 
     id: UUID = primary_key()
     organization_id: UUID = organization_key(index=True)

@@ -105,7 +105,12 @@ def _make_tables() -> None:
         sa.Column("metered_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         *_shared("billing_customers"),
-        sa.UniqueConstraint("provider", "customer_id", name="uq_billing_customers_provider_customer_id"),
+        sa.UniqueConstraint(
+            "provider",
+            "customer_id",
+            "organization_id",
+            name="uq_billing_customers_provider_customer_id_organization_id",
+        ),
     )
     op.create_table(
         "subscriptions",
