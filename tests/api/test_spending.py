@@ -138,6 +138,24 @@ async def test_a_key_with_a_cap_stops_and_the_others_go_on(
     assert assert_problem(response, 402, "spend-cap-reached")["api_key_id"] == key["id"]
 
 
+async def test_a_rolled_key_is_capped_like_the_one_before(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient
+) -> None:
+    key = (await client.post("/v1/api-keys", json={"name": "intern"})).json()
+    await set_cap(client, 2, api_key_id=key["id"])
+    rolled = (await client.post(f"/v1/api-keys/{key['id']}/roll", json={"grace_seconds": 60})).json()
+    for secret in (rolled["secret"], key["secret"]):
+        statuses = [
+            (
+                await anonymous.post(
+                    "/v1/jobs", json=ONE_CREDIT, headers={"Authorization": f"Bearer {secret}"}
+                )
+            ).status_code
+            for _ in range(3)
+        ]
+        assert statuses == [202, 202, 402]
+
+
 async def test_spending_counts_before_there_is_a_cap(client: httpx.AsyncClient) -> None:
     await client.post("/v1/jobs", json=SIX_CREDITS)
     assert (await set_cap(client, 10))["spent"] == 6

@@ -21,6 +21,7 @@ from impasto_api.problems import (
     ValidationFailed,
 )
 from impasto_api.services import ServicesDep
+from impasto_billing.spending import service as spending
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.service import create_api_key
 from impasto_core.api_keys.tables import ApiKey
@@ -84,7 +85,10 @@ async def revoke_key(services: ServicesDep, principal: ApiKeysWriter, key_id: Ap
 async def roll_key(
     services: ServicesDep, principal: ApiKeysWriter, key_id: ApiKeyId, request: ApiKeyRoll
 ) -> NewApiKeyView:
-    """Make a new key that can do and speaks the same; the old one ends after the grace period."""
+    """Make a new key that can do and speaks the same, with the same spend cap, of which nothing is spent yet.
+
+    The old one ends after the grace period.
+    """
     now = services.clock()
     async with services.database.tenant(principal.organization_id) as session:
         old = await _locked(session, key_id)
@@ -107,6 +111,7 @@ async def roll_key(
             api_version=old.api_version,
             expires_at=old.expires_at,
         )
+        await spending.copy_cap(session, of=old.id, to=new.id, now=now)
         end = now + timedelta(seconds=request.grace_seconds)
         await repository.change(
             session,

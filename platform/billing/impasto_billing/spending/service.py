@@ -117,6 +117,13 @@ async def set_cap(
     return cap
 
 
+async def copy_cap(session: AsyncSession, *, of: UUID, to: UUID, now: datetime) -> None:
+    """Cap a new key as another one is capped, if it is."""
+    cap = (await session.exec(select(SpendCap).where(SpendCap.api_key_id == of))).one_or_none()
+    if cap is not None:
+        await set_cap(session, organization_id=cap.organization_id, api_key_id=to, amount=cap.amount, now=now)
+
+
 async def delete_cap(session: AsyncSession, cap_id: UUID) -> bool:
     """Whether there was one."""
     deleted = delete(SpendCap).where(col(SpendCap.id) == cap_id).returning(col(SpendCap.id))
