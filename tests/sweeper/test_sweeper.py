@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import column, func, table
+from sqlalchemy import Boolean, column, func, table
 from sqlmodel import SQLModel, select
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.tables import GrantSource
 from impasto_billing.plans.service import assign
+from impasto_billing.spending import service as spending
+from impasto_billing.spending.tables import Spending
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
@@ -128,6 +131,35 @@ async def test_a_job_to_be_canceled_ends_without_its_worker(
     assert (canceled.cost or {})["amount"] == 0, "nobody knows how many steps ran"
     assert (await jobs.balance()).held == 0
     assert await events_of(redis, job) == [Finished()]
+
+
+async def test_lost_jobs_of_two_months_and_a_new_job_do_not_wait_for_each_other(
+    jobs: Jobs, sweeper: Sweeper, worker_database: Database, owner_database: Database
+) -> None:
+    organization, now = jobs.organization_id, utc_now()
+    for created_at in (now - timedelta(days=31), now):
+        job = await jobs.add()
+        await claim(worker_database)
+        await jobs.change(job, created_at=created_at, cancel_requested_at=created_at)
+        await jobs.expire_lease(job)
+        month = spending.month_of(created_at)
+        await save(owner_database, Spending(organization_id=organization, month=month, amount=1))
+
+    async def somebody_waits() -> bool:
+        async with owner_database.session() as session:
+            locks = select(func.count()).select_from(table("pg_locks")).where(~column("granted", Boolean))
+            return (await session.exec(locks)).one() > 0
+
+    async with owner_database.session() as session:
+        # As the API makes a job: first the month's counter, then the ledger.
+        await spending.refund(session, organization_id=organization, api_key_id=None, at=now, amount=0)
+        sweeping = asyncio.create_task(sweeper.return_expired_leases())
+        await until(somebody_waits, "the sweeper does not count this month's job")
+        made = new_id()
+        await ledger.hold(session, organization_id=organization, job_id=made, amount=1, api_key_id=None)
+        await ledger.settle(session, organization_id=organization, job_id=made, cost=0)
+    await sweeping
+    assert (await jobs.balance()).held == 0
 
 
 # Wake-ups

@@ -52,6 +52,9 @@ MAX_WAKE_UPS = 200
 UPLOAD_GRACE = timedelta(hours=1)
 """An upload is kept this much longer than it can be used, so that no request or job is at work on it."""
 
+LEASES = 100
+"""So many jobs of lost workers are returned in one pass."""
+
 GRANTS = 500
 """So many grants expire at a time; their organizations' ledgers are locked until all of them have."""
 
@@ -103,12 +106,9 @@ class Sweeper:
 
     async def return_expired_leases(self) -> None:
         """Jobs of workers that have gone silent: back to the queue, or to their end."""
-        async with self._database.session() as session:
-            jobs = await lifecycle.return_expired_leases(session)
-            for job in jobs:
-                await settle(
-                    session, job
-                )  # for nothing: how far a lost worker came is not the caller's to pay
+        jobs: list[Job] = []
+        while len(jobs) < LEASES and (returned := await self._return_expired_lease()):
+            jobs += returned
         for job in jobs:
             with log_context(job_id=format_id("job", job.id), attempt=job.attempt):
                 logger.warning("the worker was lost, the job is %s", job.status)
@@ -116,6 +116,14 @@ class Sweeper:
         for job in jobs:
             if JobStatus(job.status).is_final:
                 await announce_end(self._redis, job.id, job.attempt)
+
+    async def _return_expired_lease(self) -> list[Job]:
+        """Each in a transaction of its own, which holds the locks of one ledger, and those last."""
+        async with self._database.session() as session:
+            jobs = await lifecycle.return_expired_leases(session, limit=1)
+            for job in jobs:
+                await settle(session, job)  # for nothing: how far it came is not the caller's to pay
+        return jobs
 
     async def mend_queue(self) -> None:
         """Queues that look as if jobs waited in them although they are empty cost every claim a look."""
