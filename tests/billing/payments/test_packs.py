@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.billing.payments.shop import FakeShop
+from tests.billing.payments.shop import URLS, FakeShop
 
 
 async def test_a_paid_pack_becomes_credits(shop: FakeShop) -> None:
@@ -117,6 +117,20 @@ async def test_the_same_idempotency_key_leads_to_the_same_checkout(shop: FakeSho
     assert answers[2].status_code == 422
     assert answers[2].json()["code"] == "idempotency-key-reused"
     assert len(shop.account.all("customer")) == 1
+
+
+async def test_idempotency_keys_that_differ_in_their_last_character_only_lead_to_two_checkouts(
+    shop: FakeShop,
+) -> None:
+    checkouts = set()
+    for key in ("k" * 254 + "1", "k" * 254 + "2"):
+        response = await shop.client.post(
+            "/v1/billing/checkout-sessions",
+            json={"pack": "small", **URLS},
+            headers={"Idempotency-Key": key},
+        )
+        checkouts.add(response.json()["id"])
+    assert len(checkouts) == 2
 
 
 async def test_two_first_checkouts_at_once_make_one_customer(shop: FakeShop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,8 +104,9 @@ async def check_out(
 
 
 def provider_key(organization_id: UUID, what: str, key: str | None) -> str:
-    """Keys are an organization's own, and the provider's account is one for all."""
-    return f"{format_id('org', organization_id)}:{what}:{key or uuid4()}"[:255]
+    """Keys are an organization's own, and the provider's account is one for all. It takes 255 characters."""
+    unique = hashlib.sha256(key.encode()).hexdigest() if key else uuid4()
+    return f"{format_id('org', organization_id)}:{what}:{unique}"
 
 
 async def find_payer(services: Services, organization_id: UUID) -> tuple[PaymentProvider, str | None]:
