@@ -109,7 +109,7 @@ def encode_pictures(drawn: Drawings, scenes: list[Scene], vae: AutoencoderKL, fi
     return torch.load(file, weights_only=True)
 
 
-def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int = 32) -> UNet2DConditionModel:
+def train(latents: Tensor, texts: Tensor, folder: Path, steps: int, batch: int = 64) -> UNet2DConditionModel:
     torch.manual_seed(7)
     network, noise_levels = new(), schedule()
     network.set_attn_processor(AttnProcessor())  # at this size faster than the fused kernel

@@ -3,7 +3,7 @@
     python examples/demo_model/train.py                    # needs torch, diffusers, transformers and scipy
     python examples/demo_model/train.py --run my_run --folder my_model
 
-It should take about an hour on two idle CPU cores. Stop it at any time: started again it goes on where
+Stop it at any time: started again it goes on where
 it was. Given more steps of a stage, it trains on; after more steps of the VAE remove decoder.pt and
 latents.pt from the run's folder, which come of it. Every random number comes from a fixed seed, but
 other versions of torch and other numbers of threads round differently.
@@ -41,10 +41,10 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--drawings", type=int, default=24_000, help="to learn from")
-    parser.add_argument("--vae-steps", type=int, default=600)
+    parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--decoder-steps", type=int, default=2000, help="of the VAE's decoder alone")
     parser.add_argument("--text-steps", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=3000, help="of the diffusion model")
+    parser.add_argument("--steps", type=int, default=4000, help="of the diffusion model")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run: Path = chosen.run
