@@ -12,30 +12,17 @@ from bench.rows import Row, table
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-_PAGE = """\
-# Benchmarks
-
-`nox -s bench` measures all of it in one run and writes this page. Whatever is compared takes turns, so that
-the rest of the machine falls on both sides alike. The ratios say something; the absolute figures are of
-{cores} shared cores (Python {python}, no GPU, {day}).
-
-![how far each figure is from what was wanted](benchmarks.svg)
-
-{table}
-
-The stock server, diffusers and the bare handlers are started and warmed up by the bench itself: see
-[bench/](../bench/).
-"""
+_BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
 
-def write(rows: Sequence[Row], *, notes: str = "") -> None:
-    page = _PAGE.format(
-        cores=os.cpu_count(),
-        python=platform.python_version(),
-        day=date.today().isoformat(),  # noqa: DTZ011  # the day where the bench runs
-        table=table(rows),
-    )
-    (DOCS / "benchmarks.md").write_text(page + notes)
+def write(rows: Sequence[Row]) -> None:
+    """Replace what the page says was measured, and the chart beside it."""
+    page = DOCS / "benchmarks.md"
+    before, _, rest = page.read_text().partition(_BEGIN)
+    machine = f"{os.cpu_count()} shared cores, Python {platform.python_version()}, no GPU"
+    day = date.today().isoformat()  # noqa: DTZ011  # the day where the bench runs
+    measured = f"\nMeasured on {day}: {machine}.\n\n{table(rows)}\n"
+    page.write_text(before + _BEGIN + measured + _END + rest.partition(_END)[2])
     _chart(rows, DOCS / "benchmarks.svg")
 
 
