@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from impasto_billing.plans import Plan, read_plans
 from impasto_billing.plans import service as plans
+from impasto_billing.plans.plan import PLANS_FILE
 from impasto_core.database import Database
 from impasto_core.organizations.service import create_organization
 from impasto_core.organizations.tables import Organization
@@ -55,6 +58,17 @@ def test_the_plans_are_those_that_are_sold() -> None:
         None,
         None,
     ]
+
+
+def test_a_misspelt_term_is_found_in_the_file_and_an_unknown_one_in_the_database_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "plans.toml"
+    file.write_text(PLANS_FILE.read_text().replace("jobs_per_hour", "jobs_per_our"))
+    with pytest.raises(ValueError, match="jobs_per_our"):
+        read_plans(file)
+    terms = PLANS[0].model_dump() | {"of_a_newer_release": True}
+    assert Plan.model_validate(terms) == PLANS[0]
 
 
 async def test_syncing_the_same_plans_again_changes_nothing(

@@ -17,9 +17,12 @@ MAX_BIGINT = 2**63 - 1
 
 
 class Plan(BaseModel):
-    """What an organization pays, and what it gets for it. A limit of None is no limit."""
+    """What an organization pays, and what it gets for it. A limit of None is no limit.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Terms that this release does not know are ignored: the database may have been synced by a newer one.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     slug: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
     name: str = Field(min_length=1, max_length=100)
@@ -42,7 +45,9 @@ def read_plans(file: Path = PLANS_FILE) -> tuple[Plan, ...]:
     described = tomllib.loads(file.read_text())
     if FREE not in described or not all(isinstance(terms, dict) for terms in described.values()):
         raise ValueError(f"every entry must be a plan, and {FREE} one of them")
-    return tuple(Plan(slug=slug, **terms) for slug, terms in described.items())
+    return tuple(
+        Plan.model_validate({"slug": slug, **terms}, extra="forbid") for slug, terms in described.items()
+    )
 
 
 @cache
