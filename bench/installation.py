@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,19 +12,23 @@ from pathlib import Path
 import httpx
 
 from impasto_core.database import Database
-from impasto_core.models.service import find_model, put_model
+from impasto_core.models.service import folder_digest, put_model
 from impasto_core.models.tables import Model
 from impasto_ctl.console import Progress
 from impasto_ctl.local_platform import LocalPlatform
 
+TINY = "bench-tiny"
+"""Stable Diffusion 1 with the smallest parts there are and random weights: what is left is what we add."""
+
 UNSERVED = "bench-unserved"
-"""A model whose pool has no worker: its jobs are created and stay in the queue."""
+"""The same, in a pool that has no worker: its jobs are created and stay in the queue."""
 
 
 @dataclass(frozen=True)
 class Platform:
     folder: Path
     worker_python: Path
+    model_folder: Path
     base_url: str
     api_key: str
     owner_url: str
@@ -47,10 +52,13 @@ class Platform:
 @contextmanager
 def platform_up(folder: Path, worker_python: Path) -> Iterator[Platform]:
     with LocalPlatform(folder / "state", worker_python=worker_python, progress=Progress()) as local:
-        asyncio.run(_add_unserved_model(local.owner_url))
+        model_folder = folder / "tiny-model"
+        subprocess.run([worker_python, "-m", "tests.workers.tiny_model", model_folder], check=True)  # noqa: S603
+        asyncio.run(_add_models(local.owner_url, model_folder))
         yield Platform(
             folder=folder,
             worker_python=worker_python,
+            model_folder=model_folder,
             base_url=local.base_url,
             api_key=local.api_key,
             owner_url=local.owner_url,
@@ -59,13 +67,13 @@ def platform_up(folder: Path, worker_python: Path) -> Iterator[Platform]:
         )
 
 
-async def _add_unserved_model(owner_url: str) -> None:
+async def _add_models(owner_url: str, folder: Path) -> None:
+    source, digest = folder.as_uri(), folder_digest(folder)
     database = Database(owner_url, pool_size=1)
     try:
         async with database.session() as session:
-            served = await find_model(session, "impasto-shapes")
-            assert served is not None  # noqa: S101
-            copy = Model(**served.model_dump(exclude={"id", "slug", "pool"}), slug=UNSERVED, pool=UNSERVED)
-            await put_model(session, copy)
+            for slug, pool in ((TINY, "default"), (UNSERVED, UNSERVED)):
+                model = Model(slug=slug, name=slug, base="sd-1", source=source, digest=digest, pool=pool)
+                await put_model(session, model)
     finally:
         await database.close()
