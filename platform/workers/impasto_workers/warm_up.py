@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 
 from sqlmodel import col, select
 
+from impasto_core.graphs.validation import check
 from impasto_core.models.tables import Model
 from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
 from impasto_core.storage import StorageUnavailable
@@ -34,9 +36,15 @@ async def warm_up(services: Services) -> None:
 
     started = time.monotonic()
     request = TextToImageInput(prompt="warm-up", steps=1, seed=0).resolve(model)
-    result = await services.gpu.run(services.runtime.run, TEXT_TO_IMAGE.build(request, model))
+    graph = TEXT_TO_IMAGE.build(request, model)
+    result = await services.gpu.run(services.runtime.run, graph)
     if result.error is not None:
         raise WarmUpFailed(f"{model.slug} does not paint:\n{result.error.traceback}")
+    check(graph)  # reads the catalogue of nodes
+
+    # What this made lives for good too, and must not be looked through after each job: see `open_runtime`.
+    gc.collect()
+    gc.freeze()
     logger.info("warm after %.1f s", time.monotonic() - started)
 
 

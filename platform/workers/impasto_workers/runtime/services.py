@@ -3,6 +3,7 @@
 So a node that asks for the database, a download, a user or somebody's gallery fails, whatever its graph says.
 """
 
+import gc
 import inspect
 from typing import Any
 
@@ -75,4 +76,7 @@ class Services:
 
     def forget_loaded_models(self) -> None:
         """Give back the memory of every model that no node is using, on the device and off it."""
+        gc.unfreeze()  # models that were loaded early are frozen: see `open_runtime`
         self._models.load.ram_cache.make_room(_EVERYTHING)
+        gc.collect()
+        gc.freeze()
