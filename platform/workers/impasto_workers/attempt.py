@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 from impasto_billing.settlement import Usage
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.graphs import InvalidGraph
+from impasto_core.graphs.connections import Connections
 from impasto_core.graphs.estimate import estimate
 from impasto_core.graphs.references import networks_of
 from impasto_core.graphs.validation import check
@@ -116,11 +117,11 @@ class Attempt:
 
     async def _make_pictures(self) -> list[Picture]:
         with stage("model"):
-            self._check_graph()
+            edges = self._check_graph()
             await self._load_models()
         with stage("inputs"):
             given = await self._stop.race(self._given_images())
-            self._expect(given)
+            self._expect(edges, given)
         with stage("graph"):
             result = await self._paint(given)
             if result.error is not None:
@@ -132,20 +133,20 @@ class Attempt:
             await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
         return pictures
 
-    def _check_graph(self) -> None:
+    def _check_graph(self) -> Connections:
         """Once more: what lies in the database may be older than our rules. InvokeAI looks at it as well."""
         try:
-            check(self._job.graph)
+            return check(self._job.graph)
         except InvalidGraph as invalid:
             logger.error("the graph is not sound: %s", invalid)
             message = f"The graph cannot be run: {invalid}."
             raise JobFailed(JobError(code="invalid-graph", message=message)) from None
 
-    def _expect(self, given: Mapping[str, bytes]) -> None:
+    def _expect(self, edges: Connections, given: Mapping[str, bytes]) -> None:
         """Progress, and what a job pays that is stopped on its way, go by the share of the work."""
         references = networks_of(self._models) | {name: size_of(data) for name, data in given.items()}
         try:
-            estimated = estimate(self._job.graph, check(self._job.graph), references)
+            estimated = estimate(self._job.graph, edges, references)
         except InvalidGraph:  # then by the share of its nodes
             logger.warning("the work of the graph cannot be told", exc_info=True)
         else:

@@ -19,6 +19,7 @@ from impasto_api.services import Services
 from impasto_billing.prices import price_list_of
 from impasto_core.graphs import InvalidGraph, catalogue
 from impasto_core.graphs.bounds import Bound, Size
+from impasto_core.graphs.connections import Connections
 from impasto_core.graphs.estimate import estimate
 from impasto_core.graphs.problems import GraphProblem
 from impasto_core.graphs.references import (
@@ -57,6 +58,15 @@ class Draft:
 Sources = Mapping[str, Source]
 
 
+@dataclass(frozen=True)
+class CheckedGraph:
+    """A caller's graph as a worker can run it, its edges, and the models that it names."""
+
+    graph: dict[str, Any]
+    edges: Connections
+    models: Sequence[Model]
+
+
 async def draft_pipeline(
     services: Services,
     session: AsyncSession,
@@ -92,8 +102,8 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-async def check_graph(session: AsyncSession, graph: Any) -> tuple[dict[str, Any], list[Model]]:
-    """The graph as a worker can run it, with its models. Raises InvalidGraph."""
+async def check_graph(session: AsyncSession, graph: Any) -> CheckedGraph:
+    """Raises InvalidGraph."""
     check_data(graph)
     known = catalogue.load()
     names = names_of_models(graph, known)
@@ -109,14 +119,15 @@ async def check_graph(session: AsyncSession, graph: Any) -> tuple[dict[str, Any]
     resolved = resolver.resolve(graph)
     problems = [*resolver.problems, *too_many_images(images_named(graph))]
     try:
-        check(resolved)
+        edges = check(resolved)
     except InvalidGraph as invalid:
         # What was said of a model that does not exist need not be said of its value.
         told = {problem.path for problem in problems}
         problems += [problem for problem in invalid.problems if not _is_below(problem.path, told)]
+        raise InvalidGraph(problems) from None
     if problems:
         raise InvalidGraph(problems)
-    return resolved, [model for model, _ in resolver.used.values()]
+    return CheckedGraph(resolved, edges, [model for model, _ in resolver.used.values()])
 
 
 async def find_graph_sources(
@@ -139,14 +150,14 @@ async def find_graph_sources(
 async def draft_graph(
     services: Services,
     session: AsyncSession,
-    graph: dict[str, Any],
-    models: Sequence[Model],
+    checked: CheckedGraph,
     sources: Sources,
 ) -> Draft:
     """From what `check_graph` and `find_graph_sources` gave. Raises InvalidGraph."""
+    graph, models = checked.graph, checked.models
     references: dict[str, Bound] = networks_of(models)
     references |= {name: Size(source.width, source.height) for name, source in sources.items()}
-    estimated = estimate(graph, check(graph), references)
+    estimated = estimate(graph, checked.edges, references)
     priced_as = await _priced_as(services, session, models, estimated.work)
     if strange := [model for model in models if model.pool != priced_as.pool]:
         detail = f"{strange[0].slug} and {priced_as.slug} are not run by the same workers."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -34,7 +34,6 @@ from impasto_billing.prices import Quote, price_list_of
 from impasto_billing.spending import service as spending
 from impasto_core.ids import format_id, parse_id
 from impasto_core.jobs.tables import Job, JobStatus
-from impasto_core.models.tables import Model
 from impasto_core.queue import QueueUnavailable
 from impasto_core.telemetry import bind, current_traceparent, traced
 
@@ -171,11 +170,10 @@ async def _replay(
 
 @dataclass(frozen=True)
 class Material:
-    """What is looked up before a job's transaction: `graph` and `models` only for a graph of the caller's."""
+    """What is looked up before a job's transaction: `checked` only for a graph of the caller's."""
 
     sources: dict[str, Source]
-    graph: dict[str, Any] = field(default_factory=dict)
-    models: list[Model] = field(default_factory=list)
+    checked: drafts.CheckedGraph | None = None
 
 
 async def _gather(
@@ -189,9 +187,9 @@ async def _gather(
     organization_id = principal.organization_id
     if isinstance(request, GraphRequest):
         async with services.database.tenant(organization_id) as session:
-            graph, models = await drafts.check_graph(session, request.graph)
-        sources = await drafts.find_graph_sources(services, principal, graph, keep=keep)
-        return Material(sources, graph, models)
+            checked = await drafts.check_graph(session, request.graph)
+        sources = await drafts.find_graph_sources(services, principal, checked.graph, keep=keep)
+        return Material(sources, checked)
     references = request.input.images()
     if not references:
         return Material({})
@@ -207,7 +205,8 @@ async def _make(
 ) -> tuple[Job, Quote]:
     """The job, not stored yet, and its price. Raises InvalidInput, InvalidGraph, NotInPlan."""
     if isinstance(request, GraphRequest):
-        draft = await drafts.draft_graph(services, session, material.graph, material.models, material.sources)
+        assert material.checked is not None, "what `_gather` gives for a graph"  # noqa: S101
+        draft = await drafts.draft_graph(services, session, material.checked, material.sources)
     else:
         draft = await drafts.draft_pipeline(services, session, request, material.sources)
     await require(session, principal.plan, draft.needs)
