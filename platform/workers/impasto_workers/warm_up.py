@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 
@@ -13,6 +12,7 @@ from impasto_core.models.tables import Model
 from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
 from impasto_core.storage import StorageUnavailable
 from impasto_workers.model_files import ModelUnavailable
+from impasto_workers.runtime.memory import freeze_what_lives
 from impasto_workers.services import Services
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,7 @@ async def warm_up(services: Services) -> None:
     if result.error is not None:
         raise WarmUpFailed(f"{model.slug} does not paint:\n{result.error.traceback}")
     check(graph)  # reads the catalogue of nodes
-
-    # What this made lives for good too, and must not be looked through after each job: see `open_runtime`.
-    gc.collect()
-    gc.freeze()
+    freeze_what_lives()
     logger.info("warm after %.1f s", time.monotonic() - started)
 
 

@@ -6,13 +6,13 @@ torch; `open_runtime` is what costs (15 s of imports, about 700 MB).
 
 from __future__ import annotations
 
-import gc
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from impasto_workers.runtime.environment import pin_environment
 from impasto_workers.runtime.events import Event, ImageReady, NodeCompleted, NodeStarted, Step
+from impasto_workers.runtime.memory import freeze_what_lives
 from impasto_workers.runtime.results import (
     ModelIdentity,
     NodeError,
@@ -56,7 +56,5 @@ def open_runtime(root: Path, *, device: str = "cpu", preview_interval: float = 0
 
         runtime = Runtime(preview_interval=preview_interval)
 
-    # Some 850,000 objects now live for good. Frozen, they do not cost every later collection half a second.
-    gc.collect()
-    gc.freeze()
+    freeze_what_lives()
     return runtime

@@ -14,6 +14,7 @@ from invokeai.app.services.model_manager.model_manager_default import ModelManag
 from invokeai.backend.model_manager.load.model_cache.cache_stats import CacheStats
 from invokeai.backend.util.logging import InvokeAILogger
 
+from impasto_workers.runtime.memory import freeze_what_lives
 from impasto_workers.runtime.model_records import ModelRecords
 from impasto_workers.runtime.stores import JobImages, JobObjects
 
@@ -76,7 +77,6 @@ class Services:
 
     def forget_loaded_models(self) -> None:
         """Give back the memory of every model that no node is using, on the device and off it."""
-        gc.unfreeze()  # models that were loaded early are frozen: see `open_runtime`
+        gc.unfreeze()  # models that were loaded early are frozen too
         self._models.load.ram_cache.make_room(_EVERYTHING)
-        gc.collect()
-        gc.freeze()
+        freeze_what_lives()
