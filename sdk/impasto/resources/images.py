@@ -85,7 +85,8 @@ class Images(Resource[Colour], Generic[Colour]):
             }
         )
         body = job_body("text-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
-        return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
+        request = create_job(body, idempotency_key=idempotency_key)
+        return await make_images(self._core, request, timeout, on_progress, progress)
 
     @method
     async def transform(
@@ -135,7 +136,8 @@ class Images(Resource[Colour], Generic[Colour]):
             }
         )
         body = job_body("image-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
-        return await _make(self._core, body, idempotency_key, timeout, on_progress, progress)
+        request = create_job(body, idempotency_key=idempotency_key)
+        return await make_images(self._core, request, timeout, on_progress, progress)
 
     @paged
     def list(
@@ -157,15 +159,15 @@ class Images(Resource[Colour], Generic[Colour]):
         return ask.delete(ask.path("images", image_id), type(None))
 
 
-async def _make(
+async def make_images(
     core: Core,
-    body: Mapping[str, object],
-    idempotency_key: str | None,
+    request: ask.Request[Job[Any]],
     timeout: float | None,
     on_progress: OnProgress | None,
     progress: bool,
 ) -> ImageList[Any]:
-    job: Job[Any] = await core.request(create_job(body, idempotency_key=idempotency_key))
+    """Ask for the job, wait for its end, and return its images."""
+    job = await core.request(request)
     return ImageList(await follow(core, job.id, timeout, Audience(job.id, on_progress, bar=progress)))
 
 

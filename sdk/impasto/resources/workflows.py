@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Generic
 
 from .. import _request as ask
-from .._follow import DEFAULT_TIMEOUT, follow
+from .._follow import DEFAULT_TIMEOUT
 from .._pagination import Listing, paged
-from .._progress import Audience, OnProgress
+from .._progress import OnProgress
 from .._twin import Colour, endpoint, method
 from ..types import (
     Image,
@@ -21,6 +21,7 @@ from ..types import (
     WorkflowVersionDetails,
 )
 from ._base import Resource
+from .images import make_images
 from .jobs import post_job
 
 
@@ -150,10 +151,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
         request: ask.Request[Job[Any]] = post_job(
             ask.path("workflows", slug, "runs"), body, idempotency_key=idempotency_key
         )
-        job: Job[Any] = await self._core.request(request)
-        return ImageList(
-            await follow(self._core, job.id, timeout, Audience(job.id, on_progress, bar=progress))
-        )
+        return await make_images(self._core, request, timeout, on_progress, progress)
 
 
 def _run_body(
