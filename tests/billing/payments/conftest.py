@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
-from impasto_api.app import create_app
 from impasto_billing.payments.chores import Chores
 from impasto_core.database import Database
 from impasto_core.settings import Settings
-from tests.api.conftest import MovableClock
+from tests.api.conftest import MovableClock, app, base_url, client, clock
 from tests.billing.payments.real_stripe import RealShop, real_shop
 from tests.billing.payments.shop import Books, FakeShop
 from tests.fakes import stripe
@@ -21,15 +19,12 @@ from tests.support.databases import DatabaseUrls
 from tests.support.servers import serve
 from tests.support.tenants import Tenant, make_tenant
 
+__all__ = ["app", "base_url", "client", "clock"]
+
 REAL_KEY = os.environ.get("IMPASTO_TEST_STRIPE_KEY")
 """A test key of a real account, which `nox -s stripe` runs the scenarios against."""
 
 PLANS = {"starter": 25_00, "pro": 75_00, "studio": 150_00}
-
-
-@pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
 
 
 @pytest.fixture
@@ -61,18 +56,6 @@ def settings(settings: Settings, urls: DatabaseUrls, account: stripe.Account, st
 @pytest.fixture
 async def tenant(owner_database: Database, settings: Settings) -> Tenant:
     return await make_tenant(owner_database, settings, plan="free", balance=0)
-
-
-@pytest.fixture
-async def base_url(settings: Settings, clock: MovableClock, redis: Redis) -> AsyncIterator[str]:
-    async with serve(create_app(settings, clock=clock)) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(base_url: str, tenant: Tenant) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=base_url, headers=tenant.headers, timeout=20) as client:
-        yield client
 
 
 @pytest.fixture

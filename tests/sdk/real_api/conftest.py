@@ -10,43 +10,14 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from impasto import AsyncImpasto, Impasto
-from impasto_api.app import create_app
-from impasto_core.database import Database
-from impasto_core.settings import Settings
+from tests.api.conftest import app, base_url, clock, painter, stranger, tenant
 from tests.sdk.conftest import Sdk
 from tests.support.painters import Painter
-from tests.support.servers import serve
-from tests.support.tenants import Tenant, make_tenant, register_model
+from tests.support.tenants import Tenant
 
-
-@pytest.fixture
-def app(settings: Settings) -> FastAPI:
-    return create_app(settings)
-
-
-@pytest.fixture
-async def base_url(app: FastAPI, redis: Redis) -> AsyncIterator[str]:
-    async with serve(app) as url:
-        yield url
-
-
-@pytest.fixture
-async def tenant(owner_database: Database, settings: Settings) -> Tenant:
-    await register_model(owner_database)
-    return await make_tenant(owner_database, settings)
-
-
-@pytest.fixture
-async def stranger(owner_database: Database, settings: Settings) -> Tenant:
-    return await make_tenant(owner_database, settings)
-
-
-@pytest.fixture
-def painter(worker_database: Database, redis: Redis, settings: Settings) -> Painter:
-    return Painter(worker_database, redis, settings)
+__all__ = ["app", "base_url", "clock", "painter", "stranger", "tenant"]
 
 
 @pytest.fixture
