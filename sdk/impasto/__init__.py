@@ -14,6 +14,7 @@ from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # what type checkers take for true; importing it from typing would double the cost
 if TYPE_CHECKING:
+    from . import webhooks as webhooks
     from ._client import AsyncImpasto as AsyncImpasto
     from ._client import Impasto as Impasto
     from ._exceptions import APIConnectionError as APIConnectionError
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from ._exceptions import SpendCapReachedError as SpendCapReachedError
     from ._exceptions import StorageError as StorageError
     from ._exceptions import WaitTimeout as WaitTimeout
+    from ._exceptions import WebhookSecretError as WebhookSecretError
+    from ._exceptions import WebhookVerificationError as WebhookVerificationError
     from ._pagination import AsyncPage as AsyncPage
     from ._pagination import Page as Page
     from ._progress import Progress as Progress
@@ -63,11 +66,12 @@ _HOMES = {
         InvalidRequestError InvalidResponseError JobAlreadyFinishedError JobCanceled JobError
         JobFailed NotEnoughCreditsError NotFoundError NotInPlanError PaymentRequiredError
         PermissionDeniedError QuoteAboveMaxCostError RateLimitError ResponseError ServerError
-        SpendCapReachedError StorageError WaitTimeout
+        SpendCapReachedError StorageError WaitTimeout WebhookSecretError WebhookVerificationError
     """,
     "_pagination": "AsyncPage Page",
     "_progress": "Progress ProgressBar",
     "types": "AsyncImage AsyncImageList AsyncJob Image ImageList Job",
+    "webhooks": "webhooks",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -77,7 +81,8 @@ if not TYPE_CHECKING:  # or a type checker would believe in any name
     def __getattr__(name: str) -> object:
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+        home = import_module(f".{_HOME_OF[name]}", __name__)
+        value = home if name == _HOME_OF[name] else getattr(home, name)
         globals()[name] = value  # the next time it is found without us
         return value
 

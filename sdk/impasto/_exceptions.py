@@ -23,10 +23,12 @@ ImpastoError
 │   └── InvalidResponseError      this version of the SDK cannot read it
 ├── APIConnectionError            no answer at all
 │   └── APITimeoutError           no answer in time
-└── JobError                      `.job_id`
-    ├── JobFailed                 `.job.error` says why
-    ├── JobCanceled
-    └── WaitTimeout               the job goes on, only the waiting ended
+├── JobError                      `.job_id`
+│   ├── JobFailed                 `.job.error` says why
+│   ├── JobCanceled
+│   └── WaitTimeout               the job goes on, only the waiting ended
+├── WebhookVerificationError      what came is not from Impasto: `.reason` says why
+└── WebhookSecretError            what is to verify it with is no secret
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
     import httpx
@@ -48,6 +50,11 @@ _HINTS = {
     429: "Slow down, or raise max_retries= to have the client wait.",
     503: "Try again in a moment.",
 }
+
+
+WebhookRefusal: TypeAlias = Literal[
+    "missing-header", "invalid-header", "too-old", "too-new", "wrong-signature", "not-an-event"
+]
 
 
 class ImpastoError(Exception):
@@ -324,6 +331,21 @@ class WaitTimeout(JobError, TimeoutError):
             f"job {self.job_id} did not end within {self.seconds:g} s, and goes on. Keep waiting with"
             f" jobs.wait({self.job_id!r}), or stop it with jobs.cancel({self.job_id!r})."
         )
+
+
+class WebhookVerificationError(ImpastoError):
+    """What arrived at a webhook endpoint was not sent by Impasto just now. Answer 400 and do nothing."""
+
+    def __init__(self, reason: WebhookRefusal, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason: WebhookRefusal = reason
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class WebhookSecretError(ImpastoError):
+    """The secret to verify webhooks with is not one. Nothing can be verified until you set the right one."""
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
