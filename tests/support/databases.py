@@ -22,6 +22,7 @@ class DatabaseUrls:
     api: str
     worker: str
     payments: str
+    webhooks: str
 
 
 class Template:
@@ -35,7 +36,7 @@ class Template:
         await self._execute(f'CREATE DATABASE "{self._name}"')
         await migrate.upgrade(_text(self._url.set(database=self._name)))
         await _sync_plans(_text(self._url.set(database=self._name)))
-        for role in (Role.API, Role.WORKER, Role.PAYMENTS):
+        for role in (Role.API, Role.WORKER, Role.PAYMENTS, Role.WEBHOOKS):
             await self._execute(f"ALTER ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
 
     async def copy(self, name: str) -> DatabaseUrls:
@@ -47,6 +48,7 @@ class Template:
             api=_text(url.set(username=Role.API, password=PASSWORD)),
             worker=_text(url.set(username=Role.WORKER, password=PASSWORD)),
             payments=_text(url.set(username=Role.PAYMENTS, password=PASSWORD)),
+            webhooks=_text(url.set(username=Role.WEBHOOKS, password=PASSWORD)),
         )
 
     async def drop(self, name: str | None = None) -> None:

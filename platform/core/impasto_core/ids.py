@@ -23,6 +23,9 @@ __all__ = [
     "SpendAlertId",
     "SpendCapId",
     "UploadId",
+    "WebhookDeliveryId",
+    "WebhookEndpointId",
+    "WebhookEventId",
     "format_id",
     "new_id",
     "parse_id",
@@ -77,3 +80,6 @@ CreditGrantId = Annotated[UUID, *_public("grant")]
 CreditEntryId = Annotated[UUID, *_public("entry")]
 SpendCapId = Annotated[UUID, *_public("cap")]
 SpendAlertId = Annotated[UUID, *_public("alert")]
+WebhookEndpointId = Annotated[UUID, *_public("whe")]
+WebhookEventId = Annotated[UUID, *_public("evt")]
+WebhookDeliveryId = Annotated[UUID, *_public("whd")]

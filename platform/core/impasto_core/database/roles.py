@@ -8,10 +8,11 @@ from enum import StrEnum
 class Role(StrEnum):
     """OWNER migrates and administers. API sees one organization a transaction. WORKER claims and settles.
 
-    PAYMENTS turns what payment providers say into credits and plans.
+    PAYMENTS turns what payment providers say into credits and plans. WEBHOOKS sends what the others have to tell.
     """
 
     OWNER = "impasto_owner"
     API = "impasto_api"
     WORKER = "impasto_worker"
     PAYMENTS = "impasto_payments"
+    WEBHOOKS = "impasto_webhooks"

@@ -9,6 +9,13 @@ from impasto_core.jobs.tables import Job, JobAttempt, QueueShare
 from impasto_core.models.tables import Model
 from impasto_core.organizations.tables import Membership, Organization, StorageUsage, User
 from impasto_core.uploads.tables import Upload
+from impasto_core.webhooks.tables import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookSecret,
+)
 from impasto_core.workflows.tables import Workflow, WorkflowVersion
 
 __all__ = [
@@ -24,6 +31,11 @@ __all__ = [
     "StorageUsage",
     "Upload",
     "User",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookSecret",
     "Workflow",
     "WorkflowVersion",
     "metadata",

@@ -36,13 +36,25 @@ FINAL_STATUSES = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CAN
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended. LOST: its lease ran out. RETURNED: its worker was told to stop."""
+    """How an attempt ended. LOST: its lease ran out. RETURNED: its worker was told to stop.
+
+    One that FAILED has ended its job or, where `impasto_core.jobs.errors` says so, only itself.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
     LOST = "lost"
     RETURNED = "returned"
+
+
+class CancelReason(StrEnum):
+    """Why a job was canceled: its owner asked for it, or a time limit that its owner had set was over."""
+
+    REQUESTED = "requested"
+    DEADLINE = "deadline"
+    QUEUE_LIMIT = "queue-limit"
+    RUN_LIMIT = "run-limit"
 
 
 class Job(SQLModel, table=True):
@@ -54,8 +66,11 @@ class Job(SQLModel, table=True):
     holds it. `error` is what the caller sees: {code, message, node_id, node_type, retryable}.
     `available_at`, from which on it may be claimed, is by the database's clock, and now where nothing is
     said. `pixel_steps` is its work: pixels x denoising steps over all its images. `traceparent` is the W3C
-    trace context it was made in. `quote`, what it can cost at most, and `cost`, its receipt once it has
-    ended, are billing's. `images_made` still counts those that were deleted.
+    trace context it was made in; `webhook_url` is told of its end. `quote`, what it can cost at most, and
+    `cost`, its receipt once it has ended, are billing's. `images_made` still counts those that were deleted.
+
+    Time limits, all by the database's clock: it is canceled at its `deadline`, at its `queue_deadline` where
+    no worker has begun it, and once it has kept a device busy for `max_run_seconds`.
     """
 
     __tablename__ = "jobs"
@@ -67,6 +82,10 @@ class Job(SQLModel, table=True):
             name="finished_once",
         ),
         CheckConstraint("priority BETWEEN -10 AND 10", name="priority"),
+        CheckConstraint("max_run_seconds > 0", name="max_run_seconds"),
+        CheckConstraint(
+            "cancel_reason IN ('requested', 'deadline', 'queue-limit', 'run-limit')", name="cancel_reason"
+        ),
         Index("ix_jobs_organization_id_id", "organization_id", "id"),
         Index("ix_jobs_organization_id_finished_at", "organization_id", "finished_at"),
         Index(
@@ -80,6 +99,12 @@ class Job(SQLModel, table=True):
         Index("ix_jobs_running", "organization_id", "pool", postgresql_where="status = 'running'"),
         Index("ix_jobs_succeeded", "pool", "finished_at", postgresql_where="status = 'succeeded'"),
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where="status = 'running'"),
+        Index("ix_jobs_deadline", "deadline", postgresql_where="status = 'queued'"),
+        Index(
+            "ix_jobs_queue_deadline",
+            "queue_deadline",
+            postgresql_where="status = 'queued' AND attempt = 0",
+        ),
     )
 
     id: UUID = primary_key()
@@ -100,6 +125,10 @@ class Job(SQLModel, table=True):
         default_factory=dict, sa_column_kwargs={"name": "metadata"}
     )  # SQLAlchemy keeps the attribute name `metadata` for itself
     traceparent: str | None = Field(default=None, max_length=55)
+    webhook_url: str | None = Field(default=None, max_length=2048)
+    deadline: datetime | None = timestamp(default=None)
+    queue_deadline: datetime | None = timestamp(default=None)
+    max_run_seconds: int | None = None
 
     status: str = Field(default=JobStatus.QUEUED, max_length=16)
     attempt: int = 0
@@ -117,14 +146,23 @@ class Job(SQLModel, table=True):
     finished_at: datetime | None = timestamp(default=None)
     lease_expires_at: datetime | None = timestamp(default=None)
     cancel_requested_at: datetime | None = timestamp(default=None)
+    cancel_reason: str | None = Field(default=None, max_length=16)
 
 
 class JobAttempt(SQLModel, table=True):
-    """One claim of a job by a worker. `outcome` is null while it runs."""
+    """One claim of a job by a worker. `outcome` is null while it runs.
+
+    `swept_at`: when the sweeper has removed the objects that it may have left, if it did not succeed.
+    """
 
     __tablename__ = "job_attempts"
     __table_args__ = (
         CheckConstraint("outcome IN ('succeeded', 'failed', 'canceled', 'lost', 'returned')", name="outcome"),
+        Index(
+            "ix_job_attempts_unswept",
+            "finished_at",
+            postgresql_where="outcome <> 'succeeded' AND swept_at IS NULL",
+        ),
     )
 
     job_id: UUID = Field(foreign_key="jobs.id", ondelete="CASCADE", primary_key=True)
@@ -135,6 +173,7 @@ class JobAttempt(SQLModel, table=True):
     error: dict[str, Any] | None = json_column(default=None)
     started_at: datetime = timestamp()
     finished_at: datetime | None = timestamp(default=None)
+    swept_at: datetime | None = timestamp(default=None)
 
 
 class QueueShare(SQLModel, table=True):
