@@ -18,6 +18,7 @@ class Image(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("job_id", "index"),
         Index("ix_images_organization_id_id", "organization_id", "id"),
+        Index("ix_images_kept", "organization_id", "created_at", postgresql_where="deleted_at IS NULL"),
         Index("ix_images_deleted_at", "deleted_at", postgresql_where="deleted_at IS NOT NULL"),
     )
 

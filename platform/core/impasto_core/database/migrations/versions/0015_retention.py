@@ -1,6 +1,8 @@
-"""To be filled in."""
+"""Images are kept for as long as the plan says."""
 
 from __future__ import annotations
+
+from alembic import op
 
 revision = "0015"
 down_revision = "0014"
@@ -9,8 +11,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    op.create_index(
+        "ix_images_kept", "images", ["organization_id", "created_at"], postgresql_where="deleted_at IS NULL"
+    )
+    op.execute("GRANT UPDATE (deleted_at) ON images TO impasto_worker")
 
 
 def downgrade() -> None:
-    pass
+    op.execute("REVOKE UPDATE (deleted_at) ON images FROM impasto_worker")
+    op.drop_index("ix_images_kept", "images")
