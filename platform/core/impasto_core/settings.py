@@ -34,7 +34,20 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(description="PostgreSQL URL of this process's own role.")
     database_pool_size: int = Field(default=10, ge=1)
-    redis_url: SecretStr = Field(description="Redis 7 or Valkey: wake-ups and event streams only.")
+    redis_url: SecretStr = Field(description="Redis 7 or Valkey: event streams, rate limits, wake-ups.")
+
+    broker: Literal["redis", "sqs"] = Field(default="redis", description="What carries wake-ups.")
+    sqs_endpoint_url: str | None = Field(default=None, description="None means Amazon SQS.")
+    sqs_region: str = "us-east-1"
+    sqs_access_key_id: SecretStr | None = Field(
+        default=None, description="None means the machine's own AWS identity."
+    )
+    sqs_secret_access_key: SecretStr | None = None
+    sqs_queue_prefix: str = Field(
+        default="impasto",
+        pattern=r"^[A-Za-z0-9_-]{1,16}$",  # with a pool's name of 63, the 80 characters that SQS allows
+        description="Queues are called <prefix>_<pool>.",
+    )
 
     s3_endpoint_url: str | None = Field(default=None, description="None means Amazon S3.")
     s3_public_endpoint_url: str | None = Field(

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import dramatiq
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
-from dramatiq.brokers.redis import RedisBroker
-from redis.exceptions import RedisError
 
-from impasto_core.queue import ACTOR, WakeUps, make_broker
+from impasto_core.queue import ACTOR, BROKER_ERRORS, Broker, WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
 from impasto_core.telemetry import configure_logging, telemetry
 from impasto_workers.actor import JobRunner
@@ -28,7 +26,7 @@ from impasto_workers.warm_up import warm_up
 logger = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 20
-"""How often Dramatiq looks for a message at least: the longest that a job waits for an idle worker."""
+"""How often Redis is asked for a message at least: the longest that a job waits for an idle worker."""
 
 SETTLE_SECONDS = 15
 """Time after the grace period to give the job back."""
@@ -104,7 +102,7 @@ class WorkerProcess:
         return open_runtime(self._settings.worker_data_dir / "runtime", device=self._settings.worker_device)
 
 
-def take_messages(broker: RedisBroker, runner: JobRunner, pool: str) -> dramatiq.Worker:
+def take_messages(broker: Broker, runner: JobRunner, pool: str) -> dramatiq.Worker:
     """Start taking the pool's wake-ups.
 
     The broker has no middleware: a wake-up is not retried, has no time limit and no age. The job has all
@@ -121,7 +119,7 @@ def stop(consumer: dramatiq.Worker, seconds: float) -> None:
     """Wait for the running job, and hand back the message that may be waiting behind it."""
     try:
         consumer.stop(timeout=int(seconds * 1000))
-    except RedisError as error:
+    except BROKER_ERRORS as error:
         logger.warning("the broker is away, the sweeper will repeat what it forgot: %s", error)
 
 

@@ -140,10 +140,8 @@ class Sweeper:
                 for pool in pools
             ]
         for pool, jobs in zip(pools, counts, strict=True):
-            missing = jobs - await self._wake_ups.waiting(pool) if jobs else 0
-            if missing > 0:
-                logger.info("pool %s: %s jobs wait unheard, sending as many wake-ups", pool, missing)
-                await self._wake_ups.send(pool, missing)
+            if jobs and (sent := await self._wake_ups.top_up(pool, jobs)):
+                logger.info("pool %s: %s jobs wait unheard, sent %s wake-ups", pool, jobs, sent)
 
     async def expire_credits(self) -> None:
         """What is left of grants that are over."""
