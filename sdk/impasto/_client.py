@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .resources.spending import SpendAlerts, SpendCaps
     from .resources.uploads import Uploads
     from .resources.usage import Usage
+    from .resources.webhooks import Webhooks
     from .resources.workflows import Workflows
 
 DEFAULT_BASE_URL = "https://api.impasto.dev"
@@ -140,6 +141,7 @@ class _Client(Generic[Colour]):
     def usage(self) -> Usage[Colour]:
         """What was made, and what it cost."""
         from .resources.usage import Usage
+    from .resources.webhooks import Webhooks
 
         return Usage(self._core)
 
@@ -156,6 +158,13 @@ class _Client(Generic[Colour]):
         from .resources.credits import Credits
 
         return Credits(self._core)
+
+    @cached_property
+    def webhooks(self) -> Webhooks[Colour]:
+        """What is sent to you: endpoints, deliveries and secrets. `impasto.webhooks` reads it."""
+        from .resources.webhooks import Webhooks
+
+        return Webhooks(self._core)
 
     def with_options(
         self, *, timeout: float | httpx.Timeout | None = None, max_retries: int | None = None

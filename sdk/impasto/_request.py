@@ -69,6 +69,10 @@ def put(path: str, result: type[T], body: Mapping[str, object]) -> Request[T]:
     return replace(post(path, result, body, repeatable=True), method="PUT")
 
 
+def patch(path: str, result: type[T], body: Mapping[str, object]) -> Request[T]:
+    return replace(post(path, result, body, repeatable=True), method="PATCH")
+
+
 def delete(path: str, result: type[T]) -> Request[T]:
     return Request("DELETE", path, result)
 

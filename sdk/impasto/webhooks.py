@@ -7,8 +7,8 @@
         case webhooks.JobSucceeded():
             print(event.data.id, "has", len(event.data.images), "images")
 
-Impasto signs as Standard Webhooks 1.0.0 says (https://www.standardwebhooks.com): any library for that verifies
-as well. This one also knows the events.
+Impasto signs as Standard Webhooks 1.0.0 says (https://www.standardwebhooks.com): any library for that can
+verify it. This one also knows the events.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def unwrap(
     Args:
         payload: the body exactly as it was received, and not JSON that was parsed and written again.
         headers: the request's, upper or lower case.
-        secret: `whsec_...` or, for an endpoint that signs with ed25519, its public key `whpk_...`; several where
-            one URL receives what several of them sign.
+        secret: `whsec_...` or, of an endpoint that signs with ed25519, its public key `whpk_...`. Several
+            where one URL receives what is signed by several.
         now: Unix time in seconds, for tests.
 
     Raises:
-        WebhookVerificationError: it is forged, replayed or broken. Answer 400 and do nothing; `.reason` says why.
+        WebhookVerificationError: it is forged, replayed or broken: `.reason`. Answer 400 and do nothing.
         WebhookSecretError: the secret is not one. Nothing can be verified until you set the right one.
     """
     if not isinstance(payload, bytes | str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -111,7 +111,7 @@ def _check_time(event_id: str, timestamp: str, now: float) -> None:
     if age > TOLERANCE:
         raise WebhookVerificationError(
             "too-old",
-            f"It was signed {age:.0f} s ago, and {TOLERANCE} s are allowed: it is a replay, or your clock is fast.",
+            f"It was signed {age:.0f} s ago, more than {TOLERANCE} s: it is a replay, or your clock is fast.",
         )
     if age < -TOLERANCE or _made_at(event_id) - now > TOLERANCE:
         raise WebhookVerificationError(
@@ -121,7 +121,7 @@ def _check_time(event_id: str, timestamp: str, now: float) -> None:
 
 
 def _made_at(event_id: str) -> float:
-    """When the event happened, which its id begins with (a TypeID of a UUIDv7); 0 for an id of another form."""
+    """When the event was made, by its id (a TypeID of a UUIDv7); 0 for an id of another form."""
     digits = event_id.rpartition("_")[2]
     if len(digits) != 26 or set(digits) - set(_CROCKFORD):
         return 0
@@ -151,8 +151,8 @@ def _check_signature(keys: Sequence[tuple[str, Verify]], header: str, content: b
         detail = f"It is signed as {kinds}, which your secret cannot verify: use the secret of this endpoint."
     else:
         detail = (
-            "No signature is by your secret: the request is forged, the secret is another endpoint's, or the body"
-            " was changed on its way. Verify the very bytes received, before anything parses them."
+            "No signature is by your secret: the request is forged, the secret is another endpoint's, or the"
+            " body was changed on its way. Verify the very bytes received, before anything parses them."
         )
     raise WebhookVerificationError("wrong-signature", detail)
 

@@ -26,6 +26,15 @@ from .quote import LineItem, Quote, QuoteWithBalance, Receipt
 from .spending import SpendAlert, SpendCap
 from .upload import Upload
 from .usage import StorageUsage, Usage
+from .webhook import (
+    NewWebhookEndpoint,
+    Redelivery,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryDetails,
+    WebhookEndpoint,
+    WebhookSecret,
+)
 from .workflow import (
     EdgeReference,
     FieldChange,
@@ -66,6 +75,7 @@ __all__ = [
     "LineItem",
     "Model",
     "NewApiKey",
+    "NewWebhookEndpoint",
     "Node",
     "NodeChange",
     "NodeDetails",
@@ -83,6 +93,7 @@ __all__ = [
     "Quote",
     "QuoteWithBalance",
     "Receipt",
+    "Redelivery",
     "SpendAlert",
     "SpendCap",
     "Started",
@@ -93,6 +104,11 @@ __all__ = [
     "TextToImage",
     "Upload",
     "Usage",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryDetails",
+    "WebhookEndpoint",
+    "WebhookSecret",
     "Workflow",
     "WorkflowDiff",
     "WorkflowReference",
