@@ -141,7 +141,6 @@ class _Client(Generic[Colour]):
     def usage(self) -> Usage[Colour]:
         """What was made, and what it cost."""
         from .resources.usage import Usage
-    from .resources.webhooks import Webhooks
 
         return Usage(self._core)
 

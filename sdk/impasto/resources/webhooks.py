@@ -197,7 +197,7 @@ class OrganizationSecret(Resource[Colour], Generic[Colour]):
     def rotate(
         self, *, kind: SecretKind | None = None, overlap_seconds: int | None = None
     ) -> ask.Request[WebhookSecret]:
-        """Replace the secret. For `overlap_seconds`, a day by default and a week at most, the old one signs too.
+        """Replace the secret. The old one signs too, for a day, or `overlap_seconds` up to a week.
 
         If the connection breaks before the answer this is not retried, as it might be replaced twice.
         """
