@@ -1,0 +1,76 @@
+"""The platform's processes as `impastoctl up` starts them, but several of each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from impasto_core.database import Role
+from impasto_ctl.embedded import EmbeddedServers
+from impasto_ctl.programs import ApiAddress, platform_programs
+from impasto_ctl.supervisor import Program
+
+ROOT = Path(__file__).parents[2]
+
+INVOKEAI_POOL = "invokeai"
+
+LEASE_SECONDS = 5
+"""Short, so that a killed worker's job comes back soon, and pauses outlast it now and then."""
+
+
+def replicas(
+    servers: EmbeddedServers,
+    database_urls: Mapping[Role, str],
+    *,
+    pepper: str,
+    worker_python: Path | None,
+    workers: int = 3,
+) -> list[Program]:
+    """Two APIs, sweepers and webhook dispatchers, some workers with a brush, and one with InvokeAI where an
+    interpreter that has it is named."""
+    state = servers.state
+    programs: list[Program] = []
+    for number in (1, 2):
+        started = platform_programs(
+            servers,
+            database_urls,
+            api=ApiAddress("127.0.0.1", state.port(f"api-{number}")),
+            pepper=pepper,
+            worker_python=worker_python or Path(sys.executable),
+        )
+        programs += [_one_of_many(program, number) for program in started if program.name != "worker"]
+        worker = next(program for program in started if program.name == "worker")
+    for number in range(1, workers + 1):
+        brush = replace(worker, argv=[sys.executable, "-m", "tests.chaos.brush_worker"])
+        programs.append(_worker(brush, str(number), servers, "default"))
+    if worker_python is not None:
+        programs.append(_worker(worker, "invokeai", servers, INVOKEAI_POOL))
+    return programs
+
+
+def _one_of_many(program: Program, number: int | str, **further: str) -> Program:
+    """Each has a port of its own for metrics, if any: none here."""
+    environ = {name: value for name, value in program.environ.items() if name != "IMPASTO_METRICS_PORT"}
+    ours = {
+        "PYTHONPATH": str(ROOT),
+        "IMPASTO_LEASE_SECONDS": str(LEASE_SECONDS),
+        "IMPASTO_SWEEP_SECONDS": "0.5",
+        "IMPASTO_WORKER_GRACE_SECONDS": "5",
+    }
+    return replace(program, name=f"{program.name}-{number}", environ=environ | ours | further)
+
+
+def _worker(program: Program, name: str, servers: EmbeddedServers, pool: str) -> Program:
+    ready_file = servers.state.path / f"worker-{name}.ready"
+    return replace(
+        _one_of_many(
+            program,
+            name,
+            IMPASTO_WORKER_POOL=pool,
+            IMPASTO_WORKER_READY_FILE=str(ready_file),
+            IMPASTO_WORKER_DATA_DIR=str(servers.state.folder(f"worker-{name}")),
+        ),
+        ready_file=ready_file,
+    )
