@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEVELOPMENT_PEPPER = "development-pepper-never-in-production"
+DEVELOPMENT_ENCRYPTION_KEY = "ZGV2ZWxvcG1lbnQta2V5LW5ldmVyLWluLXByb2R1Y3Q="
 _MIN_SECRET_LENGTH = 32
 
 
@@ -100,6 +101,14 @@ class Settings(BaseSettings):
         default="", description="Addresses and networks, comma-separated, whose X-Forwarded-For is believed."
     )
 
+    encryption_keys: SecretStr = Field(
+        default=SecretStr(DEVELOPMENT_ENCRYPTION_KEY),
+        description="Fernet keys, comma-separated, under which webhook secrets are stored: the first seals.",
+    )
+    webhook_allowed_networks: str = Field(
+        default="", description="Networks, comma-separated, that webhooks may reach though they are private."
+    )
+
     top_up_url: str = Field(
         default="https://impasto.dev/billing", description="Where people get more credits: problems name it."
     )
@@ -118,12 +127,12 @@ class Settings(BaseSettings):
     job_time_limit_seconds: float = Field(default=600, gt=0)
     sweep_seconds: float = Field(default=2, gt=0, description="Pause between two passes of the sweeper.")
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "webhook_allowed_networks")
     @classmethod
-    def _are_networks(cls, proxies: str) -> str:
-        for proxy in filter(None, proxies.split(",")):
-            ip_network(proxy.strip())
-        return proxies
+    def _are_networks(cls, networks: str) -> str:
+        for network in filter(None, networks.split(",")):
+            ip_network(network.strip())
+        return networks
 
     @model_validator(mode="after")
     def _payments_are_whole(self) -> Self:

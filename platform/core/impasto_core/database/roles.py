@@ -8,7 +8,7 @@ from enum import StrEnum
 class Role(StrEnum):
     """OWNER migrates and administers. API sees one organization a transaction. WORKER claims and settles.
 
-    PAYMENTS turns what payment providers say into credits and plans. WEBHOOKS sends what the others have to tell.
+    PAYMENTS turns what payment providers say into credits and plans. WEBHOOKS sends what others have to tell.
     """
 
     OWNER = "impasto_owner"

@@ -59,7 +59,7 @@ class WebhookEndpoint(SQLModel, table=True):
     organization_id: UUID = organization_key()
     url: str = Field(max_length=2048)
     description: str = Field(default="", max_length=500)
-    events: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))  # type: ignore[call-overload]
+    events: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     ordered: bool = False
     status: str = Field(default=EndpointStatus.ENABLED, max_length=16)
     disabled_reason: str | None = Field(default=None, max_length=16)
@@ -183,8 +183,8 @@ class WebhookDelivery(SQLModel, table=True):
 class WebhookAttempt(SQLModel, table=True):
     """One attempt at a delivery, as its owner may read it. A number that is missing was cut short.
 
-    The request's body is the event's (`impasto_core.webhooks.payloads.body_of`). Of the response there is what
-    was read: `response_status` is null where none came, and then `error` says why.
+    The request's body is the event's (`impasto_core.webhooks.payloads.body_of`). Of the response there is
+    what was read: `response_status` is null where none came, and then `error` says why.
     """
 
     __tablename__ = "webhook_attempts"
