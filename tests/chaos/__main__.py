@@ -21,7 +21,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="of the plan of faults")
     parser.add_argument("--minutes", type=float, default=10, help="that faults go on for")
-    parser.add_argument("--worker-python", type=Path, help="an interpreter with InvokeAI, for one such worker")
+    parser.add_argument(
+        "--worker-python", type=Path, help="an interpreter with InvokeAI, for one such worker"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for data and logs, which stays")
     arguments = parser.parse_args()
     console = Console()

@@ -45,7 +45,9 @@ class Order:
 class Customer:
     """One organization's program. It knows both APIs, and after a failure turns to the other."""
 
-    def __init__(self, name: str, api_key: str, api_urls: Sequence[str], models: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, name: str, api_key: str, api_urls: Sequence[str], models: Sequence[str], seed: int
+    ) -> None:
         self.name = name
         self.orders: list[Order] = []
         self.surprises: list[str] = []
@@ -82,7 +84,14 @@ class Customer:
         model = self._models[0] if self._chance.random() < 0.94 else self._models[-1]
         chance = self._chance.random()
         order = Order(self.name, f"{self.name}-{number}", pictures)
-        values = {"prompt": f"order {number}", "model": model, "n": pictures, "width": 64, "height": 64, "steps": 3}
+        values = {
+            "prompt": f"order {number}",
+            "model": model,
+            "n": pictures,
+            "width": 64,
+            "height": 64,
+            "steps": 3,
+        }
         if chance < 0.1:  # a program that sends everything twice at once
             await asyncio.gather(self._send(order, values), self._send(order, values))
         else:

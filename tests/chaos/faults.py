@@ -39,7 +39,9 @@ class Fault:
     seconds: float = 0
 
     def __str__(self) -> str:
-        return f"{self.at:7.1f} s  {self.kind} {self.target}" + (f", {self.seconds:.1f} s" * (self.seconds > 0))
+        return f"{self.at:7.1f} s  {self.kind} {self.target}" + (
+            f", {self.seconds:.1f} s" * (self.seconds > 0)
+        )
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,13 @@ def open_house(
         urls = asyncio.run(prepare_database(owner_url, state))
         urls = {role: servers.proxied("postgres", url) for role, url in urls.items()}
         programs = replicas(platform, urls, pepper=pepper, worker_python=worker_python)
-        keys = asyncio.run(_furnish(owner_url, pepper, organizations, with_invokeai=worker_python is not None))
+        keys = asyncio.run(
+            _furnish(owner_url, pepper, organizations, with_invokeai=worker_python is not None)
+        )
         supervisor = undo.enter_context(
-            Supervisor(programs, state, report=report, first_pause=RESTART_SECONDS, longest_pause=RESTART_SECONDS)
+            Supervisor(
+                programs, state, report=report, first_pause=RESTART_SECONDS, longest_pause=RESTART_SECONDS
+            )
         )
         apis = [program.ready_url.removesuffix("/readyz") for program in programs if program.ready_url]
         models = [IMPASTO_SHAPES.slug] + [ON_INVOKEAI] * (worker_python is not None)

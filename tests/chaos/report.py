@@ -26,7 +26,10 @@ def _faults(outcome: Outcome) -> Table:
     for sort in sorted({sort for sort, _ in struck}):
         table.add_row(sort, *(str(struck[sort, kind] or "") for kind in kinds))
     table.add_section()
-    table.add_row("all", *(str(sum(struck[sort, kind] for sort, kind in struck if kind is each) or "") for each in kinds))
+    table.add_row(
+        "all",
+        *(str(sum(struck[sort, kind] for sort, kind in struck if kind is each) or "") for each in kinds),
+    )
     return table
 
 
