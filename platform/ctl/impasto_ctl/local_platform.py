@@ -27,10 +27,12 @@ class LocalPlatform:
     metrics_urls: list[str]
     """For Prometheus: of API, worker and sweeper."""
 
-    def __init__(self, state_dir: Path, *, worker_python: Path, progress: Progress) -> None:
+    def __init__(
+        self, state_dir: Path, *, worker_python: Path, progress: Progress, with_sqs: bool = False
+    ) -> None:
         self._progress = progress
         self._worker_python = worker_python
-        self._servers = EmbeddedServers(state_dir, report=progress.done)
+        self._servers = EmbeddedServers(state_dir, with_sqs=with_sqs, report=progress.done)
         self.state = self._servers.state
 
     def __enter__(self) -> Self:

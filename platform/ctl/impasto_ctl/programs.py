@@ -39,6 +39,7 @@ def platform_programs(
         | {name: value for name, value in os.environ.items() if name != "IMPASTO_API_KEY_PEPPER"}
         | {"PYTHONUNBUFFERED": "1", "IMPASTO_REDIS_URL": servers.redis_url}
         | _storage(servers)
+        | _broker(servers)
     )
     as_worker = shared | {"IMPASTO_DATABASE_URL": database_urls[Role.WORKER]}
     ready_file = state.path / "worker.ready"
@@ -86,11 +87,27 @@ def _metrics(state: StateDirectory, program: str) -> dict[str, str]:
 
 def _storage(servers: EmbeddedServers) -> dict[str, str]:
     bucket = servers.bucket
-    named = {
-        "IMPASTO_S3_ENDPOINT_URL": bucket.endpoint_url,
-        "IMPASTO_S3_REGION": bucket.region,
-        "IMPASTO_S3_BUCKET": bucket.name,
-        "IMPASTO_S3_ACCESS_KEY_ID": bucket.access_key_id,
-        "IMPASTO_S3_SECRET_ACCESS_KEY": bucket.secret_access_key,
-    }
-    return {name: value for name, value in named.items() if value is not None}
+    return _known(
+        IMPASTO_S3_ENDPOINT_URL=bucket.endpoint_url,
+        IMPASTO_S3_REGION=bucket.region,
+        IMPASTO_S3_BUCKET=bucket.name,
+        IMPASTO_S3_ACCESS_KEY_ID=bucket.access_key_id,
+        IMPASTO_S3_SECRET_ACCESS_KEY=bucket.secret_access_key,
+    )
+
+
+def _broker(servers: EmbeddedServers) -> dict[str, str]:
+    sqs = servers.sqs
+    if sqs is None:
+        return {"IMPASTO_BROKER": "redis"}
+    return _known(
+        IMPASTO_BROKER="sqs",
+        IMPASTO_SQS_ENDPOINT_URL=sqs.endpoint_url,
+        IMPASTO_SQS_REGION=sqs.region,
+        IMPASTO_SQS_ACCESS_KEY_ID=sqs.access_key_id,
+        IMPASTO_SQS_SECRET_ACCESS_KEY=sqs.secret_access_key,
+    )
+
+
+def _known(**settings: str | None) -> dict[str, str]:
+    return {name: value for name, value in settings.items() if value is not None}

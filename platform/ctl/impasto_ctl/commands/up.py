@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -65,14 +65,18 @@ def up(
             show_default="the one that runs impastoctl",
         ),
     ] = Path(sys.executable),
+    broker: Annotated[
+        Literal["redis", "sqs"],
+        typer.Option(envvar="IMPASTO_BROKER", help="What tells workers of new jobs."),
+    ] = "redis",
 ) -> None:
     """Start everything on this machine.
 
     PostgreSQL, Valkey and an S3 server, the API, one worker and the sweeper: no container engine, no GPU.
     Ctrl-C stops it all. Data, keys and addresses are kept in the state directory for the next time.
 
-    Where IMPASTO_DATABASE_URL, IMPASTO_REDIS_URL or IMPASTO_S3_ENDPOINT_URL is set, that server is used and
-    none started in its place. Every other IMPASTO_ variable reaches the API, the worker and the sweeper.
+    Where IMPASTO_DATABASE_URL, IMPASTO_REDIS_URL, IMPASTO_S3_ENDPOINT_URL or IMPASTO_SQS_ENDPOINT_URL is set,
+    that server is used and none started in its place. Every other IMPASTO_ variable reaches the API, the worker and the sweeper.
 
     With a COMMAND, it is run with IMPASTO_BASE_URL and IMPASTO_API_KEY set, and its exit code is ours.
 
@@ -82,6 +86,8 @@ def up(
 
     * `impastoctl up -- python examples/quickstart.py`
 
+    * `impastoctl up --broker sqs`
+
     * `IMPASTO_WORKER_DEVICE=cuda impastoctl up --worker-python .nox/worker/bin/python`
     """
     from impasto_ctl.local_platform import LocalPlatform
@@ -90,7 +96,9 @@ def up(
     try:
         with (
             stop_requests(),
-            LocalPlatform(state_dir, worker_python=worker_python, progress=Progress()) as platform,
+            LocalPlatform(
+                state_dir, worker_python=worker_python, progress=Progress(), with_sqs=broker == "sqs"
+            ) as platform,
         ):
             if command:
                 environ = {"IMPASTO_BASE_URL": platform.base_url, "IMPASTO_API_KEY": platform.api_key}

@@ -1,7 +1,7 @@
 """ministack, an emulator of S3, SQS, IAM and STS that keeps its data on disk.
 
 It is no Amazon S3, and its root key works with any secret. So the application is handed a user of its own,
-whose signature is checked and who may do nothing but use its bucket.
+whose signature is checked and who may do nothing but use its bucket and queues.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Bucket:
     secret_access_key: str | None
 
 
+@dataclass(frozen=True)
+class Sqs:
+    """Where queues are, and the key to them; no key means the machine's own AWS identity."""
+
+    region: str
+    endpoint_url: str
+    access_key_id: str | None
+    secret_access_key: str | None
+
+
 class Ministack:
     """`durable=False` keeps everything in memory: for tests."""
 
@@ -47,8 +57,8 @@ class Ministack:
     def start(self) -> None:
         if importlib.util.find_spec("ministack") is None:
             raise NotInstalled(
-                "No S3 server found. Install `impasto-ctl[embedded]`, or point IMPASTO_S3_ENDPOINT_URL at a"
-                " server that runs."
+                "No S3 or SQS server found. Install `impasto-ctl[embedded]`, or point IMPASTO_S3_ENDPOINT_URL"
+                " and IMPASTO_SQS_ENDPOINT_URL at servers that run."
             )
         with lock_for_child(self._folder, "ministack") as lock:
             self._port = self._state.port("ministack")
@@ -73,6 +83,7 @@ class Ministack:
             s3.create_bucket(Bucket=self._bucket)
         access_key_id, secret_access_key = self._access_key()
         self.bucket = Bucket(self._bucket, REGION, self._endpoint_url, access_key_id, secret_access_key)
+        self.sqs = Sqs(REGION, self._endpoint_url, access_key_id, secret_access_key)
 
     def _environ(self) -> dict[str, str]:
         """Nothing is inherited but what Python needs: ministack listens to dozens of variables."""
@@ -104,7 +115,7 @@ class Ministack:
         iam = self._root_client("iam")
         if USER not in (user["UserName"] for user in iam.list_users()["Users"]):
             iam.create_user(UserName=USER)
-        iam.put_user_policy(UserName=USER, PolicyName="bucket", PolicyDocument=self._policy())
+        iam.put_user_policy(UserName=USER, PolicyName="application", PolicyDocument=self._policy())
         known = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=USER)["AccessKeyMetadata"]]
         key_id, secret = self._state.recall("s3_access_key_id"), self._state.recall("s3_secret_access_key")
         if key_id is None or secret is None or key_id not in known:
@@ -117,6 +128,15 @@ class Ministack:
 
     def _policy(self) -> str:
         objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+        queues = [  # as docs/operations.md has them
+            "sqs:CreateQueue",
+            "sqs:GetQueueUrl",
+            "sqs:GetQueueAttributes",
+            "sqs:SendMessage",
+            "sqs:ReceiveMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+        ]
         return json.dumps(
             {
                 "Version": "2012-10-17",
@@ -127,6 +147,7 @@ class Ministack:
                         "Action": "s3:ListBucket",
                         "Resource": f"arn:aws:s3:::{self._bucket}",
                     },
+                    {"Effect": "Allow", "Action": queues, "Resource": "arn:aws:sqs:*:*:*"},
                 ],
             }
         )

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from impasto_ctl.embedded.ministack import REGION, Bucket, Ministack
+from impasto_ctl.embedded.ministack import REGION, Bucket, Ministack, Sqs
 from impasto_ctl.embedded.postgres import Postgres
 from impasto_ctl.embedded.valkey import Valkey
 from impasto_ctl.process import Child, describe_exit, stop_together
@@ -30,26 +30,30 @@ _AnyServer = TypeVar("_AnyServer", bound=_Server)
 class EmbeddedServers:
     """Starts on entry, stops on exit, and holds the state directory meanwhile.
 
-    Where `IMPASTO_DATABASE_URL`, `IMPASTO_REDIS_URL` or `IMPASTO_S3_ENDPOINT_URL` is set in `environ`, that
-    server is used and none is started in its place. What is started listens on a free port of 127.0.0.1.
-    `durable=False` is for tests: faster, and nothing is promised to survive.
+    Where `IMPASTO_DATABASE_URL`, `IMPASTO_REDIS_URL`, `IMPASTO_S3_ENDPOINT_URL` or `IMPASTO_SQS_ENDPOINT_URL`
+    is set in `environ`, that server is used and none is started in its place. What is started listens on a
+    free port of 127.0.0.1. `durable=False` is for tests: faster, and nothing is promised to survive.
 
-    `database_url` is that of the owner, who may create roles and databases but is no superuser.
+    `database_url` is that of the owner, who may create roles and databases but is no superuser. `sqs` is
+    there if `with_sqs`.
     """
 
     database_url: str
     redis_url: str
     bucket: Bucket
+    sqs: Sqs | None = None
 
     def __init__(
         self,
         state_dir: Path,
         *,
+        with_sqs: bool = False,
         durable: bool = True,
         environ: Mapping[str, str] = os.environ,
         report: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.state = StateDirectory(state_dir)
+        self._with_sqs = with_sqs
         self._durable = durable
         self._environ = environ
         self._report = report
@@ -81,9 +85,11 @@ class EmbeddedServers:
         redis_url = self._environ.get("IMPASTO_REDIS_URL")
         self.redis_url = redis_url or self._begin(Valkey(self.state, durable=self._durable)).url
 
-        ministack = None
         name = self._environ.get("IMPASTO_S3_BUCKET") or "impasto"
-        if not self._environ.get("IMPASTO_S3_ENDPOINT_URL"):
+        needs_s3 = not self._environ.get("IMPASTO_S3_ENDPOINT_URL")
+        needs_sqs = self._with_sqs and not self._environ.get("IMPASTO_SQS_ENDPOINT_URL")
+        ministack = None
+        if needs_s3 or needs_sqs:
             ministack = self._begin(Ministack(self.state, durable=self._durable, bucket=name))
 
         # Last, since its first start takes a second that the others can use.
@@ -93,7 +99,9 @@ class EmbeddedServers:
         for server in self._servers:
             server.wait_until_ready()
             self._report(f"{server.child.name} is ready")
-        self.bucket = ministack.bucket if ministack else self._given_bucket(name)
+        self.bucket = ministack.bucket if ministack and needs_s3 else self._given_bucket(name)
+        if self._with_sqs:
+            self.sqs = ministack.sqs if ministack and needs_sqs else self._given_sqs()
 
     def _begin(self, server: _AnyServer) -> _AnyServer:
         server.start()
@@ -107,4 +115,12 @@ class EmbeddedServers:
             endpoint_url=self._environ["IMPASTO_S3_ENDPOINT_URL"],
             access_key_id=self._environ.get("IMPASTO_S3_ACCESS_KEY_ID"),
             secret_access_key=self._environ.get("IMPASTO_S3_SECRET_ACCESS_KEY"),
+        )
+
+    def _given_sqs(self) -> Sqs:
+        return Sqs(
+            region=self._environ.get("IMPASTO_SQS_REGION") or REGION,
+            endpoint_url=self._environ["IMPASTO_SQS_ENDPOINT_URL"],
+            access_key_id=self._environ.get("IMPASTO_SQS_ACCESS_KEY_ID"),
+            secret_access_key=self._environ.get("IMPASTO_SQS_SECRET_ACCESS_KEY"),
         )
