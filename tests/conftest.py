@@ -27,10 +27,10 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
-    """PostgreSQL, Valkey and S3: those that `IMPASTO_*_URL` point at, or else embedded ones."""
+    """PostgreSQL, Valkey, S3 and SQS: those that `IMPASTO_*_URL` point at, or else embedded ones."""
     with (
         tempfile.TemporaryDirectory(prefix="impasto-tests-", dir=_memory()) as folder,
-        EmbeddedServers(Path(folder), durable=False) as servers,
+        EmbeddedServers(Path(folder), with_sqs=True, durable=False) as servers,
     ):
         yield servers
 
@@ -65,9 +65,17 @@ def urls(template: Template, request: pytest.FixtureRequest) -> Iterator[Databas
 
 
 @pytest.fixture
-def settings(servers: EmbeddedServers, urls: DatabaseUrls, tmp_path: Path) -> Settings:
+def broker(request: pytest.FixtureRequest) -> str:
+    """What carries wake-ups: Redis, and then SQS in tests that are marked `both_brokers`."""
+    chosen: str = getattr(request, "param", "redis")
+    return chosen
+
+
+@pytest.fixture
+def settings(servers: EmbeddedServers, urls: DatabaseUrls, broker: str, tmp_path: Path) -> Settings:
     """Settings of an API process."""
-    bucket = servers.bucket
+    bucket, sqs = servers.bucket, servers.sqs
+    assert sqs is not None
     return Settings(
         database_url=urls.api,
         redis_url=servers.redis_url,
@@ -76,6 +84,12 @@ def settings(servers: EmbeddedServers, urls: DatabaseUrls, tmp_path: Path) -> Se
         s3_bucket=bucket.name,
         s3_access_key_id=bucket.access_key_id,
         s3_secret_access_key=bucket.secret_access_key,
+        broker=broker,
+        sqs_endpoint_url=sqs.endpoint_url,
+        sqs_region=sqs.region,
+        sqs_access_key_id=sqs.access_key_id,
+        sqs_secret_access_key=sqs.secret_access_key,
+        sqs_queue_prefix=f"test-{secrets.token_hex(4)}",  # no other test's wake-ups
         api_key_pepper="a pepper for tests",
         worker_data_dir=tmp_path / "worker",
     )

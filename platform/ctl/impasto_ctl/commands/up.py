@@ -76,7 +76,7 @@ def up(
     Ctrl-C stops it all. Data, keys and addresses are kept in the state directory for the next time.
 
     Where IMPASTO_DATABASE_URL, IMPASTO_REDIS_URL, IMPASTO_S3_ENDPOINT_URL or IMPASTO_SQS_ENDPOINT_URL is set,
-    that server is used and none started in its place. Every other IMPASTO_ variable reaches the API, the worker and the sweeper.
+    that server is used and none started in its place. Every other IMPASTO_ variable reaches the processes.
 
     With a COMMAND, it is run with IMPASTO_BASE_URL and IMPASTO_API_KEY set, and its exit code is ours.
 
