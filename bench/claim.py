@@ -20,7 +20,8 @@ from bench.rows import Row
 from impasto_core.database import Database
 from impasto_core.ids import new_id
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.lifecycle import JobError, Lease
+from impasto_core.jobs.errors import JobError
+from impasto_core.jobs.lifecycle import Lease
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import find_model
 from impasto_core.organizations.tables import Organization

@@ -12,9 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from impasto_api.app import create_app
-from impasto_api.jobs import waiting
+from impasto_api.jobs import hub
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from impasto_core.settings import Settings
 from tests.support.job_desk import until
 from tests.support.painters import Painter, lease_of
@@ -238,7 +238,7 @@ async def without_redis(settings: Settings, tenant: Tenant) -> AsyncIterator[htt
 async def test_the_stream_ends_with_the_final_state_though_redis_is_away(
     without_redis: httpx.AsyncClient, painter: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "ASK_SECONDS", 0.1)
     job_id = await create(without_redis)
     events = follow(without_redis, job_id)
     assert (await anext(events)).type == "queued"

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from tests.api.conftest import MovableClock
 from tests.support.painters import Painter, lease_of
 from tests.support.problems import assert_problem

@@ -11,7 +11,7 @@ from impasto_billing.ledger import service as ledger
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.ids import format_id
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from tests.support.jobs import queue_job
 from tests.support.painters import Painter, png
 from tests.support.problems import assert_problem

@@ -13,7 +13,7 @@ import pytest
 from impasto_billing.ledger import service as ledger
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from impasto_core.settings import Settings
 from tests.api.conftest import MovableClock
 from tests.support.painters import Painter

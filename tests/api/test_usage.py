@@ -16,7 +16,7 @@ from impasto_api.usage import endpoints
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.tables import AccountKind, GrantSource, LedgerAccount
 from impasto_core.database import Database
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from impasto_core.jobs.tables import Job
 from impasto_core.settings import Settings
 from tests.api.conftest import MovableClock

@@ -20,6 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
+from impasto_core.jobs.errors import RETRIES, ErrorCode
 from impasto_core.jobs.events import EventWriter, Fenced, Finished, ImageMade, Started, Step
 from impasto_core.jobs.tables import Job
 from impasto_core.models.service import folder_digest
@@ -177,7 +178,7 @@ async def test_a_model_that_is_no_more_fails_the_job(jobs: Jobs, runner: JobRunn
     await runner.run_next_job("default")
     error = (await jobs.get(job)).error
     assert error is not None
-    assert (error["code"], error["message"]) == ("model-unavailable", "The model gone could not be loaded.")
+    assert (error["code"], error["message"]) == ("model-removed", "The model gone is not offered any more.")
 
 
 async def test_a_graph_that_is_not_sound_never_reaches_the_device(
@@ -314,7 +315,7 @@ async def test_a_failing_node_is_named_but_its_words_are_ours(
         node_type="denoise_latents",
         type="ValueError",
         message="cannot read /secret/path",
-        out_of_memory=False,
+        kind="node-failed",
         traceback="/secret/path line 1",
     )
     job = await jobs.add()
@@ -330,15 +331,46 @@ async def test_a_failing_node_is_named_but_its_words_are_ours(
     }
 
 
-async def test_a_job_that_does_not_fit_into_memory_may_be_tried_again(
+async def fail_again_and_again(jobs: Jobs, runner: JobRunner, code: ErrorCode) -> Job:
+    """A job that does so as often as it is tried, and not once more."""
+    job = await jobs.add()
+    for attempt_number in range(1, RETRIES[code].attempts + 1):
+        waiting = await jobs.get(job)
+        assert (waiting.status, waiting.attempt, waiting.error) == ("queued", attempt_number - 1, None)
+        await jobs.change(job, available_at=utc_now() - timedelta(seconds=1))
+        await runner.run_next_job("default")
+    failed = await jobs.get(job)
+    assert failed.error is not None
+    assert (failed.status, failed.error["code"], failed.error["retryable"]) == ("failed", code, True)
+    assert await jobs.outcomes(job) == ["failed"] * RETRIES[code].attempts
+    assert (await jobs.balance()).held == 0
+    return failed
+
+
+async def test_a_job_that_does_not_fit_into_memory_is_tried_once_more_by_a_worker_that_goes_on(
     jobs: Jobs, runner: JobRunner, brush: Brush
 ) -> None:
-    brush.error = NodeError("image_0", "l2i", "OutOfMemoryError", "", out_of_memory=True, traceback="")
-    job = await jobs.add()
+    brush.error = NodeError("image_0", "l2i", "OutOfMemoryError", "", kind="out-of-memory", traceback="")
+    failed = await fail_again_and_again(jobs, runner, ErrorCode.OUT_OF_MEMORY)
+    assert (failed.error or {})["node_id"] == "image_0"
+    brush.error = None
+    after = await jobs.add()
     await runner.run_next_job("default")
-    error = (await jobs.get(job)).error
-    assert error is not None
-    assert (error["code"], error["retryable"], error["node_id"]) == ("out-of-memory", True, "image_0")
+    assert (await jobs.get(after)).status == "succeeded"
+
+
+async def test_a_worker_whose_device_has_failed_ends_and_its_job_runs_elsewhere(
+    jobs: Jobs, services: Services, brush: Brush
+) -> None:
+    brush.error = NodeError("denoise_0", "l2i", "AcceleratorError", "", kind="device-failed", traceback="")
+    stuck: list[str] = []
+    job = await jobs.add()
+    await JobRunner(services, on_stuck=lambda: stuck.append("stuck")).run_next_job("default")
+    assert stuck == ["stuck"]
+    brush.error = None
+    await JobRunner(services, on_stuck=fail_loudly).run_next_job("default")
+    assert await jobs.outcomes(job) == ["failed", "succeeded"]
+    assert (await jobs.get(job)).error is None
 
 
 async def test_a_picture_that_was_deleted_meanwhile_is_missed(jobs: Jobs, runner: JobRunner) -> None:
@@ -350,28 +382,20 @@ async def test_a_picture_that_was_deleted_meanwhile_is_missed(jobs: Jobs, runner
     assert (error["code"], error["message"]) == ("input-missing", f"The image {name} no longer exists.")
 
 
-async def test_a_model_without_files_fails_the_job_and_not_the_worker(
+async def test_a_model_without_files_fails_the_job_in_the_end_and_not_the_worker(
     jobs: Jobs, runner: JobRunner, model_folder: Path
 ) -> None:
     model_folder.rmdir()  # noqa: ASYNC240
-    job = await jobs.add()
-    await runner.run_next_job("default")
-    error = (await jobs.get(job)).error
-    assert error is not None
-    assert (error["code"], error["retryable"]) == ("model-unavailable", True)
-    assert str(model_folder) not in error["message"]
+    failed = await fail_again_and_again(jobs, runner, ErrorCode.MODEL_UNAVAILABLE)
+    assert str(model_folder) not in str(failed.error)
 
 
 async def test_our_own_mistakes_stay_in_our_log(
     jobs: Jobs, runner: JobRunner, brush: Brush, caplog: pytest.LogCaptureFixture
 ) -> None:
     brush.crash = RuntimeError("a secret of ours")
-    job = await jobs.add()
-    await runner.run_next_job("default")
-    error = (await jobs.get(job)).error
-    assert error is not None
-    assert error["code"] == "internal"
-    assert "secret" not in error["message"]
+    failed = await fail_again_and_again(jobs, runner, ErrorCode.INTERNAL)
+    assert "secret" not in str(failed.error)
     assert "a secret of ours" in caplog.text
 
 
@@ -411,18 +435,14 @@ async def test_without_the_object_store_a_job_goes_back_for_a_while(
     waiting = await jobs.get(job)
     assert waiting.status == "queued"
     assert waiting.available_at - waiting.created_at > timedelta(seconds=1)
-    assert await jobs.outcomes(job) == ["returned"]
+    assert await jobs.outcomes(job) == ["failed"]
 
 
 async def test_a_job_does_not_wait_for_the_object_store_for_ever(
     jobs: Jobs, without_storage: Services
 ) -> None:
-    job = await jobs.add()
-    await jobs.change(job, attempt=attempt.STORAGE_ATTEMPTS - 1)
-    await JobRunner(without_storage, on_stuck=fail_loudly).run_next_job("default")
-    error = (await jobs.get(job)).error
-    assert error is not None
-    assert (error["code"], error["retryable"]) == ("storage-unavailable", True)
+    runner = JobRunner(without_storage, on_stuck=fail_loudly)
+    await fail_again_and_again(jobs, runner, ErrorCode.STORAGE_UNAVAILABLE)
 
 
 class Flaky(Database):

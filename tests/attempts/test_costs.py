@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlmodel import col
 
 from impasto_billing.prices import Meter, PriceList, Receipt
 from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
+from impasto_core.jobs.errors import RETRIES, ErrorCode
 from impasto_core.jobs.tables import Job
 from impasto_core.jobs.work import Work
 from impasto_core.models.tables import Model
@@ -100,7 +101,7 @@ async def test_a_job_that_succeeded_costs_what_was_quoted(jobs: Jobs, runner: Jo
 
 async def test_a_job_that_failed_costs_nothing(jobs: Jobs, runner: JobRunner, brush: Brush) -> None:
     brush.error = NodeError(
-        "denoise_0", "denoise_latents", "ValueError", "", out_of_memory=False, traceback=""
+        "denoise_0", "denoise_latents", "ValueError", "", kind="node-failed", traceback=""
     )
     job = await add(jobs)
     await runner.run_next_job("default")
@@ -111,7 +112,9 @@ async def test_a_job_that_failed_costs_nothing(jobs: Jobs, runner: JobRunner, br
 async def test_a_job_that_broke_the_worker_costs_nothing(jobs: Jobs, runner: JobRunner, brush: Brush) -> None:
     brush.crash = RuntimeError("no such tensor")
     job = await add(jobs)
-    await runner.run_next_job("default")
+    for _ in range(RETRIES[ErrorCode.INTERNAL].attempts):
+        await jobs.change(job, available_at=func.now())
+        await runner.run_next_job("default")
     assert (await jobs.get(job)).status == "failed"
     assert (await cost_of(jobs, job)).amount == 0
 

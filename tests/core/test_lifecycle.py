@@ -15,8 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from impasto_core.database import Database
 from impasto_core.ids import new_id
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
-from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
+from impasto_core.jobs.errors import ErrorCode, JobError
+from impasto_core.jobs.lifecycle import Lease, LeaseLost
+from impasto_core.jobs.tables import AttemptOutcome, CancelReason, Job, JobStatus
 from impasto_core.models.tables import Model
 from tests.support.job_desk import Jobs
 from tests.support.jobs import image_of
@@ -194,13 +195,34 @@ async def test_a_job_that_is_given_back_is_claimed_again_with_a_new_token(queue:
     assert await queue.outcomes(job) == ["returned", None]
 
 
-async def test_a_job_can_be_given_back_for_later(queue: Queue) -> None:
-    job = await queue.take()
+async def test_a_failure_that_may_pass_is_tried_again_later_each_time_and_ends_the_job_at_last(
+    queue: Queue,
+) -> None:
+    away = JobError.of(ErrorCode.MODEL_UNAVAILABLE, "away")
+    other = JobError.of(ErrorCode.OUT_OF_MEMORY, "full")
+    job = await queue.add()
+    for error, pause in ((away, 5), (other, 0), (away, 10), (away, 20)):
+        lease = lease_of(await queue.retake())
+        async with queue.worker.session() as session:
+            now = (await session.exec(select(func.now()))).one()
+            returned = await lifecycle.fail(session, lease, error)
+        assert (returned.status, returned.error, returned.started_at) == (JobStatus.QUEUED, None, None)
+        assert returned.available_at == now + timedelta(seconds=pause)
+        await queue.end_pause(job)
+    lease = lease_of(await queue.retake())
     async with queue.worker.session() as session:
-        now = (await session.exec(select(func.now()))).one()
-        returned = await lifecycle.give_back(session, lease_of(job), delay=timedelta(seconds=20))
-    assert returned.available_at == now + timedelta(seconds=20)
-    assert await queue.claim() is None
+        failed = await lifecycle.fail(session, lease, away)
+    assert (failed.status, failed.error) == (JobStatus.FAILED, away.model_dump())
+    assert away.retryable
+    assert await queue.outcomes(job) == ["failed"] * 5
+
+
+async def test_a_failure_that_may_pass_ends_a_job_that_was_to_be_canceled(queue: Queue) -> None:
+    job = await queue.take()
+    await queue.cancel(job)
+    async with queue.worker.session() as session:
+        ended = await lifecycle.fail(session, lease_of(job), JobError.of(ErrorCode.INTERNAL, "ours"))
+    assert (ended.status, ended.error, ended.cancel_reason) == (JobStatus.CANCELED, None, "requested")
 
 
 async def test_giving_back_a_job_that_was_to_be_canceled_ends_it(queue: Queue) -> None:
@@ -314,23 +336,24 @@ async def test_the_sweeper_leaves_live_leases_alone(queue: Queue) -> None:
     assert await queue.sweep() == []
 
 
-async def test_a_lost_job_waits_longer_each_time_and_fails_with_its_third_worker(queue: Queue) -> None:
+async def test_a_lost_job_is_queued_at_once_then_after_a_pause_and_fails_with_its_third_worker(
+    queue: Queue,
+) -> None:
     job = await queue.add()
-    for pause in (1, 2):
+    for pause in (0, 2):
         await queue.retake(lease_seconds=0)
         async with queue.worker.session() as session:
             now = (await session.exec(select(func.now()))).one()
             [returned] = await lifecycle.return_expired_leases(session)
         assert (returned.status, returned.started_at) == (JobStatus.QUEUED, None)
         assert returned.available_at == now + timedelta(seconds=pause)
-        assert await queue.claim() is None
         await queue.end_pause(job)
 
     await queue.retake(lease_seconds=0)
     [failed] = await queue.sweep()
     assert failed.status == JobStatus.FAILED
     assert failed.error is not None
-    assert failed.error["code"] == "worker-lost"
+    assert failed.error["code"] == "poisoned"
     assert failed.error["message"].startswith("3 workers")
     assert await queue.outcomes(job) == ["lost", "lost", "lost"]
     assert await queue.sweep() == []
@@ -404,3 +427,40 @@ async def _assert_refused(queue: Queue, move: str, job: Job) -> None:
         await queue.move(move, lease_of(job))
     assert await queue.get(job) == before
     assert await queue.outcomes(job) == outcomes
+
+
+# Time limits of those that wait
+
+
+async def test_a_job_that_waits_past_its_deadline_is_canceled(queue: Queue) -> None:
+    past, future = func.now() - timedelta(seconds=1), func.now() + timedelta(hours=1)
+    overdue, patient, limitless = await queue.add(), await queue.add(), await queue.add()
+    await queue.change(overdue, deadline=past)
+    await queue.change(patient, deadline=future, queue_deadline=future)
+    async with queue.worker.session() as session:
+        [canceled] = await lifecycle.cancel_overdue(session)
+    assert canceled.id == overdue.id
+    assert (canceled.status, canceled.cancel_reason) == (JobStatus.CANCELED, "deadline")
+    assert canceled.finished_at is not None
+    assert [(await queue.get(job)).status for job in (patient, limitless)] == ["queued", "queued"]
+
+
+async def test_the_limit_of_its_wait_holds_until_a_worker_has_begun_the_job(queue: Queue) -> None:
+    past = func.now() - timedelta(seconds=1)
+    begun = await queue.take()
+    await queue.move("give back", lease_of(begun))
+    unheard = await queue.add()
+    for job in (begun, unheard):
+        await queue.change(job, queue_deadline=past)
+    async with queue.worker.session() as session:
+        [canceled] = await lifecycle.cancel_overdue(session)
+    assert (canceled.id, canceled.cancel_reason) == (unheard.id, "queue-limit")
+
+
+async def test_a_running_job_is_its_workers_to_stop(queue: Queue) -> None:
+    job = await queue.take()
+    await queue.change(job, deadline=func.now() - timedelta(seconds=1))
+    async with queue.worker.session() as session:
+        assert await lifecycle.cancel_overdue(session) == []
+        await lifecycle.finish_cancel(session, lease_of(job), CancelReason.DEADLINE)
+    assert (await queue.get(job)).cancel_reason == "deadline"

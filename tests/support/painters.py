@@ -14,8 +14,9 @@ from impasto_core.database import Database
 from impasto_core.ids import new_id
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
+from impasto_core.jobs.errors import JobError
 from impasto_core.jobs.events import EventWriter, Finished, ImageMade, Started, Step
-from impasto_core.jobs.lifecycle import JobError, Lease
+from impasto_core.jobs.lifecycle import Lease
 from impasto_core.jobs.tables import Job
 from impasto_core.pipelines.base import seed_of
 from impasto_core.settings import Settings

@@ -276,7 +276,7 @@ def test_a_failing_node_is_named(runtime: Runtime) -> None:
     assert (result.status, result.images) == ("failed", ())
     assert result.error is not None
     assert (result.error.node, result.error.node_type) == ("encode", "i2l")
-    assert (result.error.type, result.error.out_of_memory) == ("ImageFileNotFoundException", False)
+    assert (result.error.type, result.error.kind) == ("ImageFileNotFoundException", "node-failed")
     assert "missing.png" in result.error.message
     assert "Traceback" in result.error.traceback
 
@@ -329,7 +329,7 @@ def test_a_full_host_fails_the_job_and_leaves_the_runtime_usable(runtime: Runtim
     result = runtime.run(graph)
 
     assert result.error is not None
-    assert (result.error.node, result.error.out_of_memory) == ("noise_0", True)
+    assert (result.error.node, result.error.kind) == ("noise_0", "out-of-memory")
     assert runtime.run(text_to_image()).status == "succeeded"
 
 
@@ -347,7 +347,7 @@ def test_a_full_gpu_fails_the_job_and_empties_the_model_cache(
         result = runtime.run(text_to_image())
 
     assert result.error is not None
-    assert (result.error.node, result.error.out_of_memory) == ("decode_0", True)
+    assert (result.error.node, result.error.kind) == ("decode_0", "out-of-memory")
     assert not [
         model for model in live_objects(torch.nn.Module) if type(model).__name__ == "UNet2DConditionModel"
     ]

@@ -124,8 +124,13 @@ class Settings(BaseSettings):
         default=30, ge=0, description="After SIGTERM, time for the running job before it is given back."
     )
     lease_seconds: float = Field(default=30, gt=0)
-    job_time_limit_seconds: float = Field(default=600, gt=0)
-    sweep_seconds: float = Field(default=2, gt=0, description="Pause between two passes of the sweeper.")
+    job_time_limit_seconds: float = Field(default=600, gt=0, description="For one attempt on the device.")
+    job_total_limit_seconds: float = Field(
+        default=24 * 3600, gt=0, description="From creation to the end; jobs may ask for less."
+    )
+    sweep_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two looks of the sweeper for lost workers."
+    )
 
     @field_validator("trusted_proxies", "webhook_allowed_networks")
     @classmethod

@@ -19,6 +19,7 @@ from impasto_workers.attempt import Attempt, RuntimeStuck
 from impasto_workers.services import Services
 from impasto_workers.stop import Stop, StopReason
 from impasto_workers.telemetry import attempt_span
+from impasto_workers.time_limits import Hold
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +28,15 @@ class JobRunner:
     """Runs one job at a time, since Dramatiq has one thread. Lives on the event loop.
 
     on_stuck: called when the device no longer answers; the process should end and be started anew.
+    hold: told which job is in hand, and until when it may be.
     """
 
-    def __init__(self, services: Services, on_stuck: Callable[[], None]) -> None:
+    def __init__(
+        self, services: Services, on_stuck: Callable[[], None], hold: Hold = lambda held: None
+    ) -> None:
         self._services = services
         self._on_stuck = on_stuck
+        self._hold = hold
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._stop: Stop | None = None
         self._closing = False
@@ -48,7 +53,7 @@ class JobRunner:
             if claimed is not None:
                 job, models = claimed
                 with attempt_span(job, began):
-                    await Attempt(self._services, job, models, self._stop).run()
+                    await Attempt(self._services, job, models, self._stop, self._hold).run()
         except RuntimeStuck:
             logger.critical("the device does not answer any more")
             self._on_stuck()

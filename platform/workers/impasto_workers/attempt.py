@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import TypeVar
 
 from opentelemetry.trace import SpanKind
 
-from impasto_billing.settlement import Usage
+from impasto_billing.settlement import NOTHING, Usage
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.graphs import InvalidGraph
 from impasto_core.graphs.connections import Connections
@@ -18,14 +17,15 @@ from impasto_core.graphs.estimate import estimate
 from impasto_core.graphs.references import networks_of
 from impasto_core.graphs.validation import check
 from impasto_core.jobs import fair_queue
+from impasto_core.jobs.errors import ErrorCode, JobError
 from impasto_core.jobs.events import EventWriter, Finished, Started
-from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
-from impasto_core.jobs.tables import AttemptOutcome, Job, JobStatus
+from impasto_core.jobs.lifecycle import Lease, LeaseLost
+from impasto_core.jobs.tables import AttemptOutcome, CancelReason, Job, JobStatus
 from impasto_core.models.tables import Model
 from impasto_core.queue import QueueUnavailable
 from impasto_core.storage import ObjectNotFound, StorageUnavailable
 from impasto_core.telemetry import span
-from impasto_workers.endings import Ending, canceled, failed, returned, settle, succeeded
+from impasto_workers.endings import Ending, canceled, failed, out_of_time, returned, settle, succeeded
 from impasto_workers.event_feed import EventFeed
 from impasto_workers.model_files import ModelUnavailable
 from impasto_workers.narrator import Narrator
@@ -34,6 +34,7 @@ from impasto_workers.runtime import Event, NodeError, RunResult
 from impasto_workers.services import Services
 from impasto_workers.stop import Stop, Stopped, StopReason
 from impasto_workers.telemetry import NodeSpans, count_attempt, stage, tracer
+from impasto_workers.time_limits import Hold, TimeLimits
 from impasto_workers.watch import watch
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,9 @@ T = TypeVar("T")
 STORAGE_PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds between tries to reach the object store; each try is three of boto's."""
 
-STORAGE_ATTEMPTS = 8
-"""As many attempts, over some four minutes, before a job fails because the object store is away."""
 
-
-class JobFailed(Exception):
-    """The job cannot succeed; `error` is for its owner."""
+class AttemptFailed(Exception):
+    """The attempt cannot succeed; `error` is for the job's owner."""
 
     def __init__(self, error: JobError) -> None:
         super().__init__(error.message)
@@ -56,23 +54,25 @@ class JobFailed(Exception):
 
 
 class RuntimeStuck(Exception):
-    """The device's thread does not come back: this process can run no other job."""
+    """The device failed, or its thread does not come back: this process can run no other job."""
 
 
 class Attempt:
     """One claim of one job. `run` it once, on the event loop."""
 
-    def __init__(self, services: Services, job: Job, models: Sequence[Model], stop: Stop) -> None:
+    def __init__(self, services: Services, job: Job, models: Sequence[Model], stop: Stop, hold: Hold) -> None:
         self._services = services
         self._job = job
         self._models = models
         self._stop = stop
         self._lease = Lease(job.id, job.attempt)
+        self._limits = TimeLimits(self._lease, stop, hold)
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
         self._narrator = Narrator(job.graph)
         self._gpu_seconds = 0.0
         self._uploaded: list[str] = []
         self._left_run_behind = False
+        self._device_failed = False
 
     async def run(self) -> None:
         """Raises RuntimeStuck once the job is settled, and one of DATABASE_ERRORS where it could not be.
@@ -85,11 +85,11 @@ class Attempt:
         )
         self._feed.put(Started(job_id=self._job.id, attempt=self._job.attempt))
         try:
-            ending = await self._work()
+            with self._limits.limit(StopReason.DEADLINE, self._seconds_left()):
+                ending = await self._work()
             with stage("settle"):
-                usage = Usage(self._narrator.denoised, self._gpu_seconds)
-                job = await settle(self._services.database, self._lease, ending, usage)
-            count_attempt(job, ending.outcome)
+                job = await settle(self._services.database, self._lease, ending, self._usage(ending))
+            count_attempt(job, ending.outcome, ending.error)
             await self._settled(job, ending.outcome)
         except LeaseLost:
             logger.warning("the attempt lost its lease, its results are dropped")
@@ -97,8 +97,20 @@ class Attempt:
         finally:
             watching.cancel()
             await self._feed.close()
-        if self._left_run_behind and self._stop.reason is not StopReason.SHUTDOWN:
+        if self._device_failed or (self._left_run_behind and self._stop.reason is not StopReason.SHUTDOWN):
             raise RuntimeStuck
+
+    def _seconds_left(self) -> float:
+        """Until the deadline, by the database's clock, which was read when the job was claimed."""
+        if self._job.deadline is None or self._job.started_at is None:
+            return self._services.settings.job_total_limit_seconds
+        return (self._job.deadline - self._job.started_at).total_seconds()
+
+    def _usage(self, ending: Ending) -> Usage:
+        """What failed is not its owner's to pay, even if the job was canceled meanwhile."""
+        if ending.outcome is AttemptOutcome.FAILED:
+            return NOTHING
+        return Usage(self._narrator.denoised, self._gpu_seconds)
 
     async def _work(self) -> Ending:
         """Do the job, or say why it was not done. Raises LeaseLost."""
@@ -106,14 +118,16 @@ class Attempt:
             return succeeded(await self._make_pictures())
         except Stopped as stopped:
             return self._stopped(stopped.reason)
-        except JobFailed as failure:
+        except AttemptFailed as failure:
             return failed(failure.error)
         except StorageUnavailable as error:
-            return self._without_storage(error)
+            logger.error("the object store is away: %s", error)
+            message = "The images could not be read or stored."
+            return failed(JobError.of(ErrorCode.STORAGE_UNAVAILABLE, message))
         except Exception:  # ours to repair; the job must come to an end all the same
             logger.exception("the attempt broke")
             message = "The job failed because of an error on our side."
-            return failed(JobError(code="internal", message=message, retryable=True))
+            return failed(JobError.of(ErrorCode.INTERNAL, message))
 
     async def _make_pictures(self) -> list[Picture]:
         with stage("model"):
@@ -125,7 +139,8 @@ class Attempt:
         with stage("graph"):
             result = await self._paint(given)
             if result.error is not None:
-                raise JobFailed(self._node_failed(result.error))
+                self._device_failed = result.error.kind == "device-failed"
+                raise AttemptFailed(self._node_failed(result.error))
         with stage("encode"):
             pictures = await asyncio.to_thread(make_pictures, self._job, result.images)
         with stage("upload"):
@@ -140,7 +155,7 @@ class Attempt:
         except InvalidGraph as invalid:
             logger.error("the graph is not sound: %s", invalid)
             message = f"The graph cannot be run: {invalid}."
-            raise JobFailed(JobError(code="invalid-graph", message=message)) from None
+            raise AttemptFailed(JobError.of(ErrorCode.INVALID_GRAPH, message)) from None
 
     def _expect(self, edges: Connections, given: Mapping[str, bytes]) -> None:
         """Progress, and what a job pays that is stopped on its way, go by the share of the work."""
@@ -155,13 +170,15 @@ class Attempt:
     async def _load_models(self) -> None:
         missing = set(self._job.models) - {model.slug for model in self._models}
         if missing:
-            raise JobFailed(model_unavailable(min(missing)))
+            message = f"The model {min(missing)} is not offered any more."
+            raise AttemptFailed(JobError.of(ErrorCode.MODEL_REMOVED, message))
         for model in self._models:
             try:
                 await self._stop.race(self._services.models.ensure(model))
             except ModelUnavailable as error:
                 logger.error("a model cannot be used: %s", error)
-                raise JobFailed(model_unavailable(model.slug)) from None
+                message = f"The model {model.slug} could not be loaded."
+                raise AttemptFailed(JobError.of(ErrorCode.MODEL_UNAVAILABLE, message)) from None
 
     async def _given_images(self) -> dict[str, bytes]:
         return {name: await self._given_image(name, key) for name, key in self._job.images_in.items()}
@@ -170,8 +187,8 @@ class Attempt:
         try:
             return await self._patiently(lambda: self._services.store.get(key))
         except ObjectNotFound:
-            error = JobError(code="input-missing", message=f"The image {name} no longer exists.")
-            raise JobFailed(error) from None
+            error = JobError.of(ErrorCode.INPUT_MISSING, f"The image {name} no longer exists.")
+            raise AttemptFailed(error) from None
 
     async def _paint(self, given: dict[str, bytes]) -> RunResult:
         loop = asyncio.get_running_loop()
@@ -188,18 +205,22 @@ class Attempt:
             on_event=on_event,
             cancel=self._stop.flag,
         )
-        limit = self._services.settings.job_time_limit_seconds
-        alarm = loop.call_later(limit, self._stop.pull, StopReason.TIME_LIMIT)
         began = loop.time()
         try:
-            result = await self._stop.race(run, patience=patience_with_runtime)
+            with self._limits.limit(*self._run_limit()):
+                result = await self._stop.race(run, patience=patience_with_runtime)
             spans.close(result.error)
             return result
         finally:
             spans.close()
-            alarm.cancel()
             self._gpu_seconds = loop.time() - began
             self._left_run_behind = self._services.gpu.is_busy
+
+    def _run_limit(self) -> tuple[StopReason, float]:
+        ours, theirs = self._services.settings.job_time_limit_seconds, self._job.max_run_seconds
+        if theirs is not None and theirs < ours:
+            return StopReason.RUN_LIMIT, theirs
+        return StopReason.TIME_LIMIT, ours
 
     def _tell(self, event: Event) -> None:
         self._feed.put(self._narrator.tell(event))
@@ -233,11 +254,9 @@ class Attempt:
         logger.info("the attempt was stopped: %s", reason.value)
         match reason:
             case StopReason.CANCELED:
-                return canceled()
-            case StopReason.TIME_LIMIT:
-                limit = self._services.settings.job_time_limit_seconds
-                message = f"The job was stopped after running for {limit:g} seconds."
-                return failed(JobError(code="time-limit", message=message))
+                return canceled(CancelReason.REQUESTED)
+            case StopReason.TIME_LIMIT | StopReason.RUN_LIMIT | StopReason.DEADLINE:
+                return out_of_time(reason, self._services.settings.job_time_limit_seconds)
             case StopReason.SHUTDOWN:
                 return returned()
             case StopReason.LEASE_LOST:
@@ -247,27 +266,14 @@ class Attempt:
         """What the owner may know: the kind of error, since its text may hold our paths."""
         logger.warning("the graph failed\n%s", error.traceback)
         place = f"The node {error.node} ({error.node_type})" if error.node else "The graph"
-        code, message = "node-failed", f"{place} failed: {error.type}."
-        if error.out_of_memory:
-            code, message = "out-of-memory", f"{place} needed more memory than there is: try a smaller size."
-        return JobError(
-            code=code,
-            message=message,
-            node_id=error.node,
-            node_type=error.node_type,
-            retryable=error.out_of_memory,
-        )
-
-    def _without_storage(self, error: StorageUnavailable) -> Ending:
-        """Back to the queue for a while, since the next worker may reach what this one cannot.
-
-        Letting the lease run out instead would count the worker as lost, and fail the job at the third time.
-        """
-        logger.error("the object store is away: %s", error)
-        if self._job.attempt >= STORAGE_ATTEMPTS:
-            message = "The images could not be read or stored."
-            return failed(JobError(code="storage-unavailable", message=message, retryable=True))
-        return returned(delay=timedelta(seconds=min(60, 2**self._job.attempt)))
+        match error.kind:
+            case "out-of-memory":
+                message = f"{place} needed more memory than there is: try a smaller size."
+            case "device-failed":
+                message = f"{place} failed with the device."
+            case "node-failed":
+                message = f"{place} failed: {error.type}."
+        return JobError.of(ErrorCode(error.kind), message, node_id=error.node, node_type=error.node_type)
 
     async def _settled(self, job: Job, outcome: AttemptOutcome) -> None:
         logger.info("the attempt ended: %s", outcome.value)
@@ -294,11 +300,6 @@ class Attempt:
                 await self._services.wake_ups.send(pool)
         except (QueueUnavailable, *DATABASE_ERRORS):
             logger.warning("no worker was woken, the sweeper will")
-
-
-def model_unavailable(slug: str) -> JobError:
-    message = f"The model {slug} could not be loaded."
-    return JobError(code="model-unavailable", message=message, retryable=True)
 
 
 def patience_with_runtime(reason: StopReason) -> float:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,9 +13,11 @@ from impasto_billing import settlement
 from impasto_billing.settlement import Usage
 from impasto_core.database import DATABASE_ERRORS, Database
 from impasto_core.jobs import lifecycle
-from impasto_core.jobs.lifecycle import JobError, Lease, LeaseLost
-from impasto_core.jobs.tables import AttemptOutcome, Job
+from impasto_core.jobs.errors import ErrorCode, JobError
+from impasto_core.jobs.lifecycle import Lease, LeaseLost
+from impasto_core.jobs.tables import AttemptOutcome, CancelReason, Job
 from impasto_workers.pictures import Picture
+from impasto_workers.stop import StopReason
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 
 @dataclass(frozen=True)
 class Ending:
-    """`transition` may run more than once, each time in a new transaction."""
+    """`transition` may run more than once, each time in a new transaction. `error` is the code, if any."""
 
     outcome: AttemptOutcome
     transition: Callable[[AsyncSession, Lease], Awaitable[Job]]
+    error: str = ""
 
 
 def succeeded(pictures: Sequence[Picture]) -> Ending:
@@ -40,17 +42,32 @@ def succeeded(pictures: Sequence[Picture]) -> Ending:
 
 
 def failed(error: JobError) -> Ending:
-    return Ending(AttemptOutcome.FAILED, lambda session, lease: lifecycle.fail(session, lease, error))
-
-
-def canceled() -> Ending:
-    return Ending(AttemptOutcome.CANCELED, lifecycle.finish_cancel)
-
-
-def returned(delay: timedelta = timedelta(0)) -> Ending:
+    """The attempt, and the job too where the error is final."""
     return Ending(
-        AttemptOutcome.RETURNED, lambda session, lease: lifecycle.give_back(session, lease, delay=delay)
+        AttemptOutcome.FAILED, lambda session, lease: lifecycle.fail(session, lease, error), error.code
     )
+
+
+def canceled(reason: CancelReason) -> Ending:
+    return Ending(
+        AttemptOutcome.CANCELED, lambda session, lease: lifecycle.finish_cancel(session, lease, reason)
+    )
+
+
+def out_of_time(reason: StopReason, limit_seconds: float) -> Ending:
+    """`limit_seconds` is the platform's own limit."""
+    match reason:
+        case StopReason.DEADLINE:
+            return canceled(CancelReason.DEADLINE)
+        case StopReason.RUN_LIMIT:
+            return canceled(CancelReason.RUN_LIMIT)
+        case _:
+            message = f"The job was stopped after running for {limit_seconds:g} seconds."
+            return failed(JobError.of(ErrorCode.TIME_LIMIT, message))
+
+
+def returned() -> Ending:
+    return Ending(AttemptOutcome.RETURNED, lifecycle.give_back)
 
 
 async def settle(database: Database, lease: Lease, ending: Ending, usage: Usage) -> Job:

@@ -14,6 +14,8 @@ T = TypeVar("T")
 class StopReason(Enum):
     CANCELED = "its owner canceled it"
     TIME_LIMIT = "it ran for too long"
+    RUN_LIMIT = "it ran for longer than its owner wants"
+    DEADLINE = "its deadline has passed"
     LEASE_LOST = "another attempt has taken over"
     SHUTDOWN = "this worker is shutting down"
 

@@ -68,9 +68,8 @@ def stage(name: str) -> Iterator[Span]:
         stages.record(time.perf_counter() - started, {"stage": name})
 
 
-def count_attempt(job: Job, outcome: AttemptOutcome) -> None:
-    """`error` is the code that the job's owner reads: there is a handful."""
-    error = str(job.error["code"]) if outcome is AttemptOutcome.FAILED and job.error else ""
+def count_attempt(job: Job, outcome: AttemptOutcome, error: str = "") -> None:
+    """`error` is the code of a failed one: there is a handful."""
     attempts.add(
         1, {"pool": job.pool, "pipeline": job.pipeline or "graph", "outcome": outcome.value, "error": error}
     )

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 import impasto
 from impasto import Progress
 from impasto_core.database import Database
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from impasto_core.settings import Settings
 from tests.sdk.conftest import Sdk
 from tests.sdk.real_api.conftest import connect

@@ -31,7 +31,7 @@ from impasto_core.graphs.limits import MAX_EDGES, MAX_NODES
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs import events
-from impasto_core.jobs.lifecycle import JobError
+from impasto_core.jobs.errors import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.pipelines import PIPELINES, ImageToImageInput, TextToImageInput
 
@@ -106,6 +106,15 @@ MaxCost = Annotated[
     ),
 ]
 
+WebhookUrl = Annotated[
+    Annotated[Text, StringConstraints(min_length=1, max_length=2048)] | None,
+    Field(
+        description="Told when the job has ended, whatever endpoints there are: see the webhooks of this"
+        " document. Signed with the secret of `GET /v1/webhook-secret`.",
+        examples=[None],
+    ),
+]
+
 
 class TextToImageRequest(BaseModel):
     """Paint a picture of a prompt."""
@@ -117,6 +126,7 @@ class TextToImageRequest(BaseModel):
     metadata: Metadata = {}
     priority: Priority = 0
     max_cost: MaxCost = None
+    webhook_url: WebhookUrl = None
 
 
 class ImageToImageRequest(BaseModel):
@@ -129,6 +139,7 @@ class ImageToImageRequest(BaseModel):
     metadata: Metadata = {}
     priority: Priority = 0
     max_cost: MaxCost = None
+    webhook_url: WebhookUrl = None
 
 
 def encodable(graph: Any) -> Any:
@@ -150,6 +161,7 @@ class GraphRequest(BaseModel):
     metadata: Metadata = {}
     priority: Priority = 0
     max_cost: MaxCost = None
+    webhook_url: WebhookUrl = None
 
 
 def _kind(body: Any) -> str | None:
@@ -205,6 +217,7 @@ class JobView(BaseModel):
     )
     metadata: dict[str, str]
     priority: int
+    webhook_url: str | None = Field(description="Told when it has ended.")
     mode: Mode
     images: list[ImageView] = Field(description="In order; empty until the job has succeeded.")
     error: JobError | None = Field(description="Why the job failed.")
@@ -241,6 +254,7 @@ class JobView(BaseModel):
             input=job.input,
             metadata=job.user_metadata,
             priority=job.priority,
+            webhook_url=job.webhook_url,
             mode=job.mode,
             images=[ImageView.of(image, services) for image in images],
             error=JobError.model_validate(job.error) if job.error else None,

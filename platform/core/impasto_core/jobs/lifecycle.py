@@ -3,10 +3,12 @@
     queued -> running          claim: the next job of a pool (see `fair_queue`), with a lease
     running -> running         renew: the worker is alive
     running -> succeeded       succeed
-    running -> failed          fail
+    running -> failed          fail, where the error is final
     running -> canceled        finish_cancel
-    running -> queued          give_back (the worker is told to stop), return_expired_leases (it is gone)
+    running -> queued          fail, where another attempt may succeed
+                               give_back (the worker is told to stop), return_expired_leases (it is gone)
     queued -> canceled         cancel; a running job is only asked to stop
+                               cancel_overdue (a time limit of its owner's is over)
 
 `jobs.attempt` is the fencing token: a claim increments it, and whatever a worker writes is accepted only with
 the token of the live lease. Leases live by the database's clock, so that no worker's clock matters.
@@ -20,31 +22,28 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
-from sqlalchemy import func, true, update
+from sqlalchemy import ColumnElement, func, true, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.images.tables import Image
 from impasto_core.jobs import fair_queue
+from impasto_core.jobs.errors import ErrorCode, JobError
 from impasto_core.jobs.fair_queue import Turn
-from impasto_core.jobs.tables import AttemptOutcome, Job, JobAttempt, JobStatus, QueueShare
+from impasto_core.jobs.tables import (
+    AttemptOutcome,
+    CancelReason,
+    Job,
+    JobAttempt,
+    JobStatus,
+    QueueShare,
+)
 
 MAX_LOST_ATTEMPTS = 3
 """A job that loses this many workers is held to be what kills them."""
 
-RETRY_DELAY = timedelta(seconds=1)
-"""Pause after the first lost attempt; it doubles with each further one."""
-
-
-class JobError(BaseModel):
-    """Why a job failed, in words for its owner. `retryable`: the same request may succeed another time."""
-
-    code: str
-    message: str
-    node_id: str | None = None
-    node_type: str | None = None
-    retryable: bool = False
+RETRY_DELAY = timedelta(seconds=2)
+"""Pause after the second lost attempt. The first is mostly the worker's fault, and its lease was a pause."""
 
 
 class LeaseLost(Exception):
@@ -145,20 +144,31 @@ async def succeed(session: AsyncSession, lease: Lease, images: Sequence[Image]) 
 
 
 async def fail(session: AsyncSession, lease: Lease, error: JobError) -> Job:
-    """Raises LeaseLost."""
-    return await _end_attempt(session, lease, JobStatus.FAILED, AttemptOutcome.FAILED, error)
+    """The attempt failed, and with it the job, unless the error may pass: then it is queued again for a while
+    later, or ends as canceled where that was asked for. Raises LeaseLost.
+    """
+    status, delay = JobStatus.FAILED, timedelta(0)
+    if error.retries is not None:
+        failed = await _count_failed(session, lease.job_id, error.code) + 1
+        if await cancel_requested(session, lease, lock=True):
+            status = JobStatus.CANCELED
+        elif failed < error.retries.attempts:
+            status, delay = JobStatus.QUEUED, error.retries.delay(failed)
+    return await _end_attempt(session, lease, status, AttemptOutcome.FAILED, error, delay=delay)
 
 
-async def finish_cancel(session: AsyncSession, lease: Lease) -> Job:
-    """The worker has stopped a job that was asked to. Raises LeaseLost."""
-    return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.CANCELED)
+async def finish_cancel(
+    session: AsyncSession, lease: Lease, reason: CancelReason = CancelReason.REQUESTED
+) -> Job:
+    """The worker has stopped a job that was to stop. Raises LeaseLost."""
+    return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.CANCELED, reason=reason)
 
 
-async def give_back(session: AsyncSession, lease: Lease, *, delay: timedelta = timedelta(0)) -> Job:
-    """Return the job to the queue for after `delay`, unless it was to be cancelled. Raises LeaseLost."""
+async def give_back(session: AsyncSession, lease: Lease) -> Job:
+    """Return the job to the queue, unless it was to be cancelled. Raises LeaseLost."""
     canceling = await cancel_requested(session, lease, lock=True)
     status = JobStatus.CANCELED if canceling else JobStatus.QUEUED
-    return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED, delay=delay)
+    return await _end_attempt(session, lease, status, AttemptOutcome.RETURNED)
 
 
 async def return_expired_leases(session: AsyncSession, *, limit: int = 100) -> list[Job]:
@@ -182,13 +192,36 @@ async def _return_expired(session: AsyncSession, job: Job) -> Job:
     if job.cancel_requested_at is not None:
         return await _end_attempt(session, lease, JobStatus.CANCELED, AttemptOutcome.LOST)
     if lost >= MAX_LOST_ATTEMPTS:
-        error = JobError(
-            code="worker-lost",
-            message=f"{lost} workers stopped while they ran this job. It was not tried again.",
-        )
+        message = f"{lost} workers stopped while they ran this job. It was not tried again."
+        error = JobError.of(ErrorCode.POISONED, message)
         return await _end_attempt(session, lease, JobStatus.FAILED, AttemptOutcome.LOST, error)
-    delay = RETRY_DELAY * 2 ** (lost - 1)
+    delay = RETRY_DELAY * (lost - 1)
     return await _end_attempt(session, lease, JobStatus.QUEUED, AttemptOutcome.LOST, delay=delay)
+
+
+async def cancel_overdue(session: AsyncSession, *, limit: int = 100) -> list[Job]:
+    """Cancel jobs that wait although a time limit that their owner has set is over. Returns them."""
+    return [
+        *await _cancel_waiting(session, col(Job.deadline) < func.now(), CancelReason.DEADLINE, limit),
+        *await _cancel_waiting(
+            session,
+            (col(Job.attempt) == 0) & (col(Job.queue_deadline) < func.now()),
+            CancelReason.QUEUE_LIMIT,
+            limit,
+        ),
+    ]
+
+
+async def _cancel_waiting(
+    session: AsyncSession, condition: ColumnElement[bool], reason: CancelReason, limit: int
+) -> list[Job]:
+    overdue = await session.exec(
+        select(Job.id)
+        .where(Job.status == JobStatus.QUEUED, condition)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [await _cancel_queued(session, job_id, reason) for job_id in overdue.all()]
 
 
 async def cancel(session: AsyncSession, job_id: UUID) -> Job:
@@ -204,12 +237,15 @@ async def cancel(session: AsyncSession, job_id: UUID) -> Job:
         raise JobAlreadyFinished
     if job.cancel_requested_at is not None:
         raise CancelAlreadyRequested
-    changes: dict[str, Any] = {"cancel_requested_at": func.now()}
     if job.status == JobStatus.QUEUED:
-        changes |= {"status": JobStatus.CANCELED, "finished_at": func.now()}
-    canceled = await _update_one(session, col(Job.id) == job_id, **changes)
-    assert canceled is not None, "the row is locked"  # noqa: S101
-    return canceled
+        return await _cancel_queued(session, job_id, CancelReason.REQUESTED, cancel_requested_at=func.now())
+    return await _update_locked(session, job_id, cancel_requested_at=func.now())
+
+
+async def _cancel_queued(session: AsyncSession, job_id: UUID, reason: CancelReason, **changes: Any) -> Job:
+    """The row must be locked."""
+    changes |= {"status": JobStatus.CANCELED, "cancel_reason": reason, "finished_at": func.now()}
+    return await _update_locked(session, job_id, **changes)
 
 
 async def outcome_of(session: AsyncSession, lease: Lease) -> AttemptOutcome | None:
@@ -244,6 +280,13 @@ async def _count_lost(session: AsyncSession, job_id: UUID) -> int:
     return (await session.exec(lost)).one()
 
 
+async def _count_failed(session: AsyncSession, job_id: UUID, code: str) -> int:
+    failed = select(func.count()).where(
+        JobAttempt.job_id == job_id, col(JobAttempt.error)["code"].as_string() == code
+    )
+    return (await session.exec(failed)).one()
+
+
 async def _end_attempt(
     session: AsyncSession,
     lease: Lease,
@@ -251,14 +294,21 @@ async def _end_attempt(
     outcome: AttemptOutcome,
     error: JobError | None = None,
     *,
+    reason: CancelReason = CancelReason.REQUESTED,
     images_made: int = 0,
     delay: timedelta = timedelta(0),
 ) -> Job:
-    """Close the live attempt and move the job to `status`: the only way out of `running`."""
+    """Close the live attempt and move the job to `status`: the only way out of `running`.
+
+    `reason` counts where that is canceled, `delay` where it is queued.
+    """
     changes: dict[str, Any] = {"status": status, "lease_expires_at": None, "worker": None}
     if status.is_final:
-        changes |= {"finished_at": func.now(), "error": error.model_dump() if error else None}
-        changes["images_made"] = images_made
+        changes |= {"finished_at": func.now(), "images_made": images_made}
+        if status is JobStatus.FAILED and error is not None:
+            changes["error"] = error.model_dump()
+        if status is JobStatus.CANCELED:
+            changes["cancel_reason"] = reason
     else:
         changes |= {"started_at": None, "available_at": func.now() + delay}
     job = await _update_leased(session, lease, **changes)
@@ -282,6 +332,12 @@ async def _update_leased(session: AsyncSession, lease: Lease, **changes: Any) ->
     job = await _update_one(session, *_is_live(lease), **changes)
     if job is None:
         raise LeaseLost
+    return job
+
+
+async def _update_locked(session: AsyncSession, job_id: UUID, **changes: Any) -> Job:
+    job = await _update_one(session, col(Job.id) == job_id, **changes)
+    assert job is not None, "the row is locked"  # noqa: S101
     return job
 
 

@@ -4,7 +4,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from invokeai.app.services.session_processor.session_processor_common import CanceledException
@@ -128,7 +128,7 @@ class Job:
             node_type=None if node is None else node.get_type(),
             type=type(error).__name__,
             message=str(error),
-            out_of_memory=is_out_of_memory(error),
+            kind=kind_of(error),
             traceback=places(error),
         )
 
@@ -141,6 +141,14 @@ def places(error: BaseException | None) -> str:
     return f"{places(error.__cause__)}{type(error).__name__}\nTraceback (most recent call last):\n{frames}"
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """torch has a type for a full GPU. For a full host it has only words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+def kind_of(error: Exception) -> Literal["node-failed", "out-of-memory", "device-failed"]:
+    """torch has a type for a full GPU. For a full host, and for a GPU that has failed, it has only words.
+
+    After any other error of CUDA, be it the hardware's or a kernel's, the context of this process is lost:
+    https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html ("must be terminated").
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
+        return "out-of-memory"
+    if isinstance(error, RuntimeError) and str(error).startswith("CUDA error"):
+        return "device-failed"
+    return "node-failed"

@@ -12,13 +12,14 @@ class NodeError:
 
     Outsiders may see the node and the kind of error. `traceback`, for our logs, says where and not why: the
     `message`, which other libraries wrote, can quote the prompt. Without a node, the graph was refused whole.
+    After "device-failed" the runtime is of no more use, nor is its process.
     """
 
     node: str | None
     node_type: str | None
     type: str
     message: str
-    out_of_memory: bool
+    kind: Literal["node-failed", "out-of-memory", "device-failed"]
     traceback: str = field(repr=False)
 
 

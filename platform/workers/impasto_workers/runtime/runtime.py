@@ -94,7 +94,7 @@ class Runtime:
         with self._one_at_a_time:
             result = self._run(graph, images or {}, on_event, cancel)
             self._forget_job()
-            if result.error is not None and result.error.out_of_memory:
+            if result.error is not None and result.error.kind == "out-of-memory":
                 self._services.forget_loaded_models()
         return result
 
