@@ -15,12 +15,13 @@ from redis.asyncio import Redis
 from sqlalchemy import make_url, text
 
 from impasto_api.app import create_app
-from impasto_api.jobs import waiting
+from impasto_api.jobs import hub
 from impasto_api.services import Services
-from impasto_core import queue
 from impasto_core.database import Database
+from impasto_core.queue import wake_ups
 from impasto_core.settings import Settings
 from impasto_core.telemetry.logs import JsonFormatter
+from tests.support.brokers import both_brokers, elsewhere
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
 from tests.support.servers import closed_port, hanging_server, serve
@@ -33,7 +34,7 @@ REQUEST = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API asks PostgreSQL more often than it does in life, so that a test need not wait for it."""
-    monkeypatch.setattr(waiting, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "ASK_SECONDS", 0.1)
 
 
 @asynccontextmanager
@@ -93,11 +94,12 @@ async def test_who_finds_no_free_connection_is_told_to_come_back(
     await database.close()
 
 
-async def test_without_redis_jobs_are_accepted_run_and_canceled_without_delay(
+@both_brokers
+async def test_without_redis_and_broker_jobs_are_accepted_run_and_canceled_without_delay(
     tenant: Tenant, settings: Settings, painter: Painter
 ) -> None:
     with closed_port() as port:
-        async with running(tenant, settings, redis_url=f"redis://127.0.0.1:{port}/0") as client:
+        async with running(tenant, settings, **elsewhere(port)) as client:
             begun = time.monotonic()
             created = await client.post("/v1/jobs", json=REQUEST)
             assert created.status_code == 202
@@ -113,13 +115,14 @@ async def test_without_redis_jobs_are_accepted_run_and_canceled_without_delay(
             assert (await client.get("/readyz")).status_code == 200
 
 
+@both_brokers
 async def test_a_broker_that_hangs_holds_no_request_up(
     tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(wake_ups, "PATIENCE_SECONDS", 0.1)
     async with (
         hanging_server() as port,
-        running(tenant, settings, redis_url=f"redis://127.0.0.1:{port}/0") as client,
+        running(tenant, settings, **elsewhere(port)) as client,
     ):
         begun = time.monotonic()
         assert (await client.post("/v1/jobs", json=REQUEST)).status_code == 202

@@ -30,6 +30,7 @@ from impasto_core.storage import ObjectNotFound, ObjectStore
 from impasto_core.uploads.tables import Upload, UploadStatus
 from impasto_workers.leadership import Leadership
 from impasto_workers.sweeper import MAX_WAKE_UPS, Sweeper
+from tests.support.brokers import both_brokers
 from tests.support.job_desk import Jobs, events_of, until
 from tests.support.jobs import image_of
 from tests.support.tenants import make_tenant
@@ -165,6 +166,7 @@ async def test_lost_jobs_of_two_months_and_a_new_job_do_not_wait_for_each_other(
 # Wake-ups
 
 
+@both_brokers
 async def test_jobs_that_wait_unheard_are_announced_once(
     jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps
 ) -> None:
@@ -176,6 +178,7 @@ async def test_jobs_that_wait_unheard_are_announced_once(
         assert await wake_ups.waiting("default") == 3
 
 
+@both_brokers
 async def test_only_what_the_queue_lacks_is_sent(jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps) -> None:
     await wake_ups.send("default", 2)
     for _ in range(3):
@@ -184,6 +187,7 @@ async def test_only_what_the_queue_lacks_is_sent(jobs: Jobs, sweeper: Sweeper, w
     assert await wake_ups.waiting("default") == 3
 
 
+@both_brokers
 async def test_a_long_queue_is_not_told_all_at_once(
     jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps, owner_database: Database
 ) -> None:
