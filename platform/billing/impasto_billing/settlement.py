@@ -1,4 +1,4 @@
-"""What a job has cost, settled in the transaction that ends it.
+"""What a job has cost, settled and told in the transaction that ends it.
 
 A job that succeeded costs its quote, or less where it was quoted by time and took less. One that failed costs
 nothing. One that was canceled pays for the denoising steps that ran. No job costs more than was quoted.
@@ -16,6 +16,7 @@ from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import LineItem, Meter, Quote, Receipt
 from impasto_billing.spending import service as spending
 from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.webhooks import outbox
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,19 @@ NOTHING = Usage()
 
 
 async def settle(session: AsyncSession, job: Job, usage: Usage = NOTHING) -> None:
-    """Write the receipt of a job that has just ended, capture what it cost, and release the rest.
+    """What follows from the end of a job: it is paid for, and its webhooks are due.
 
-    Call it in the transaction of the transition. A job that goes back to the queue is left as it is, and so
-    is one without a quote, for which nothing is held.
+    Call it in the transaction of the transition, last. A job that goes back to the queue is left as it is.
     """
-    status = JobStatus(job.status)
-    if not status.is_final or job.quote is None:
+    if not JobStatus(job.status).is_final:
         return
-    receipt = make_receipt(Quote.model_validate(job.quote), status, usage)
+    cost = await _charge_for(session, job, Quote.model_validate(job.quote), usage) if job.quote else None
+    await outbox.publish_end(session, job, cost=cost)
+
+
+async def _charge_for(session: AsyncSession, job: Job, quote: Quote, usage: Usage) -> int:
+    """Write the receipt, capture what the job cost, and release the rest of what was held. The credits."""
+    receipt = make_receipt(quote, JobStatus(job.status), usage)
     job.cost = receipt.model_dump(mode="json")
     session.add(job)
     await session.flush()  # before the locks that others wait for
@@ -54,6 +59,7 @@ async def settle(session: AsyncSession, job: Job, usage: Usage = NOTHING) -> Non
             amount=receipt.refunded,
         )
     await ledger.settle(session, organization_id=job.organization_id, job_id=job.id, cost=receipt.amount)
+    return receipt.amount
 
 
 def make_receipt(quote: Quote, status: JobStatus, usage: Usage) -> Receipt:

@@ -44,6 +44,9 @@ from impasto_billing.plans import FREE
 from impasto_billing.plans import service as plans
 from impasto_core.database import act_for
 from impasto_core.ids import format_id
+from impasto_core.webhooks import outbox
+from impasto_core.webhooks.payloads import InvoiceData
+from impasto_core.webhooks.types import EventType
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class Books:
                 description=words,
                 now=self.now,
             )
+        data = InvoiceData.model_validate(purchase, from_attributes=True)
+        await outbox.publish(self.session, organization_id, EventType.INVOICE_PAID, data, self.now)
         return purchase
 
     async def _take_back(self, purchase: Purchase, payment: Payment) -> list[str]:

@@ -18,6 +18,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_billing.spending.tables import SpendAlert, SpendCap, Spending
 from impasto_core.ids import new_id
+from impasto_core.webhooks import outbox
+from impasto_core.webhooks.payloads import SpendAlertData
+from impasto_core.webhooks.types import EventType
 
 ALERT_PERCENTS = (50, 80, 100)
 
@@ -154,7 +157,7 @@ async def _alert(
     before: int,
     spent: int,
 ) -> None:
-    """Record what shares of the cap have been reached just now."""
+    """Record, and tell, what shares of the cap have been reached just now."""
     reached = [percent for percent in ALERT_PERCENTS if before * 100 < cap * percent <= spent * 100]
     if not reached:
         return
@@ -167,4 +170,10 @@ async def _alert(
         "created_at": at,
     }
     alerts = [{"id": new_id(), "percent": percent, **alert} for percent in reached]
-    await session.exec(insert(SpendAlert).values(alerts).on_conflict_do_nothing())
+    recorded = insert(SpendAlert).values(alerts).on_conflict_do_nothing().returning(col(SpendAlert.percent))
+    for percent in sorted((await session.exec(recorded)).scalars()):
+        event_type = EventType.CREDITS_EXHAUSTED if percent == ALERT_PERCENTS[-1] else EventType.CREDITS_LOW
+        data = SpendAlertData(
+            api_key_id=api_key_id, month=f"{month_of(at):%Y-%m}", percent=percent, cap=cap, spent=spent
+        )
+        await outbox.publish(session, organization_id, event_type, data, at)
