@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, update
 from sqlmodel import col
 
-from impasto_api.jobs import waiting
+from impasto_api.jobs import hub
 from impasto_api.jobs.places import Places
 from impasto_core.database import Database
 from impasto_core.ids import parse_id
@@ -85,7 +85,7 @@ async def test_lists_do_not_tell_places(client: httpx.AsyncClient) -> None:
 async def test_a_stream_tells_the_place_and_again_when_it_changes(
     client: httpx.AsyncClient, painter: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "ASK_SECONDS", 0.1)
     first, second = await create(client), await create(client)
     events = follow(client, second)
     event = await anext(events)
@@ -102,7 +102,7 @@ async def test_a_stream_tells_the_place_and_again_when_it_changes(
 async def test_who_resumes_a_stream_hears_the_place_too(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "ASK_SECONDS", 0.1)
     event = await anext(follow(client, await create(client), after="0-1"))
     assert (event.id, event.type, event.data["queue"]["position"]) == ("0-1", "queued", 1)
 

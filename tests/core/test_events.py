@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 import pytest
@@ -20,8 +19,13 @@ from impasto_core.jobs.events import (
     Started,
     Step,
     StreamEvent,
+    Unknown,
+    job_of,
+    last_ids,
+    order,
+    read_streams,
+    stream_key,
 )
-from tests.support.job_desk import until
 
 
 @pytest.fixture
@@ -94,21 +98,42 @@ async def test_the_streams_of_two_jobs_know_nothing_of_each_other(redis: Redis, 
     assert event == Started(job_id=job_id, attempt=1)
 
 
-async def test_a_reader_that_waits_is_woken_by_the_next_event(redis: Redis, job_id: UUID) -> None:
-    waiting = asyncio.create_task(EventReader(redis, job_id).read(FIRST, wait_seconds=20))
-    writer = EventWriter(redis, job_id, 1)
+async def test_every_entry_is_announced_when_it_can_be_read(redis: Redis, job_id: UUID) -> None:
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(stream_key(job_id))
+        assert (await pubsub.get_message(timeout=20))["type"] == "subscribe"
+        writer = EventWriter(redis, job_id, 1)
+        for number in (1, 2):
+            await writer.write(Finished())
+            announced = await pubsub.get_message(timeout=20)
+            assert (announced["type"], job_of(announced["channel"])) == ("message", job_id)
+            assert (await EventReader(redis, job_id).read(FIRST))[-1] == (f"1-{number}", Finished())
 
-    async def is_waited_for() -> bool:
-        return bool((await redis.info("clients"))["blocked_clients"])
 
-    await until(is_waited_for, "nobody reads")
-    await writer.write(Finished())
-    assert await waiting == [("1-1", Finished())]
+async def test_many_streams_are_read_in_one_go_each_from_its_own_place(redis: Redis, job_id: UUID) -> None:
+    quiet, other, unknown = new_id(), new_id(), new_id()
+    for job in (job_id, quiet, other):
+        await write(EventWriter(redis, job, 10), a_whole_attempt(job)[:3])
+    assert await last_ids(redis, [job_id, unknown]) == {job_id: "10-3", unknown: FIRST}
+    found = await read_streams(redis, {job_id: "10-1", quiet: "10-3", other: FIRST, unknown: FIRST})
+    assert {job: [entry_id for entry_id, _ in entries] for job, entries in found.items()} == {
+        job_id: ["10-2", "10-3"],
+        other: ["10-1", "10-2", "10-3"],
+    }
+    assert await read_streams(redis, {}) == await last_ids(redis, []) == {}
 
 
-async def test_a_reader_waits_no_longer_than_it_was_told(redis: Redis, job_id: UUID) -> None:
-    assert await EventReader(redis, job_id).read(FIRST, wait_seconds=0.01) == []
-    assert await EventReader(redis, job_id).read(FIRST, wait_seconds=0) == []
+def test_ids_sort_by_number_and_not_as_text() -> None:
+    ids = ["10-1", "2-10", "2-9", "0-0"]
+    assert sorted(ids, key=order) == ["0-0", "2-9", "2-10", "10-1"]
+
+
+async def test_what_a_newer_release_writes_is_known_to_be_there_and_no_more(
+    redis: Redis, job_id: UUID
+) -> None:
+    await EventWriter(redis, job_id, 1).write(Started(job_id=job_id, attempt=1))
+    await redis.xadd(stream_key(job_id), {"event": '{"type": "video", "frames": 24}'}, id="1-2")
+    assert await EventReader(redis, job_id).read("1-1") == [("1-2", Unknown())]
 
 
 async def test_a_writer_goes_on_when_redis_has_lost_everything(redis: Redis, job_id: UUID) -> None:

@@ -10,9 +10,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from impasto_api.auth.keys import KeyRing
+from impasto_api.jobs.hub import EventHub
 from impasto_api.jobs.places import Places
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
 from impasto_billing.payments.provider import PaymentProvider, ProviderName
@@ -22,9 +25,11 @@ from impasto_core.database import Database
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
+from impasto_core.webhooks.guard import Guard
+from impasto_core.webhooks.secrets import SecretBox
 
-MAX_REDIS_CONNECTIONS = 5000
-"""Every stream and wait of the process occupies one while nothing happens."""
+REDIS_CONNECTIONS = 16
+"""For commands, none of which blocks. The hub and the rate limits have one more each."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,37 @@ class Services:
     limiter: RateLimiter
     providers: Mapping[ProviderName, PaymentProvider]
     places: Places
+    hub: EventHub
     followers: Counter[UUID]
     """Open streams and waits by organization."""
+    webhook_guard: Guard
+    secret_box: SecretBox
 
 
 @asynccontextmanager
 async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Services]:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        max_connections=MAX_REDIS_CONNECTIONS,
-        socket_connect_timeout=2,
-        socket_timeout=4,  # more than every blocking read, so that it only ever ends dead connections
+    redis_url = settings.redis_url.get_secret_value()
+    redis = Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=REDIS_CONNECTIONS,
+            timeout=4,
+            socket_connect_timeout=2,
+            socket_timeout=4,
+        )
     )
+    listener = Redis.from_url(redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    places = Places(database)
+    hub = EventHub(redis, listener, database, places)
     broker = make_broker(settings)
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
     providers = make_providers(settings)
     try:
         async with (
             keys.listening(),
-            open_limiter(settings.redis_url.get_secret_value(), clock) as limiter,
+            hub.running(),
+            open_limiter(redis_url, clock) as limiter,
         ):
             yield Services(
                 settings,
@@ -70,13 +86,17 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
                 keys,
                 limiter,
                 providers,
-                Places(database),
+                places,
+                hub,
                 Counter(),
+                Guard.of(settings),
+                SecretBox.of(settings),
             )
     finally:
         for provider in providers.values():
             await provider.close()
         broker.close()
+        await listener.aclose()
         await redis.aclose()
         await database.close()
 

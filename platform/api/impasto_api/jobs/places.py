@@ -7,6 +7,7 @@ pause of three times as long: the queue's own work comes first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Annotated
 from uuid import UUID
 
@@ -46,12 +47,18 @@ class Places:
 
     async def of(self, job_id: UUID) -> QueuePlace | None:
         """The job's place, or None where it is not queued any more. Raises one of DATABASE_ERRORS."""
-        if (known := self._known.get(job_id)) is None or known[0] + FRESH_SECONDS < _now():
-            self._asked.add(job_id)
+        return (await self.of_all([job_id]))[job_id]
+
+    async def of_all(self, job_ids: Collection[UUID]) -> dict[UUID, QueuePlace | None]:
+        """Raises one of DATABASE_ERRORS."""
+        good_since = _now() - FRESH_SECONDS
+        fresh = {id_: known for id_ in job_ids if (known := self._known.get(id_)) and known[0] >= good_since}
+        if stale := set(job_ids) - fresh.keys():
+            self._asked |= stale
             self._next = self._next or asyncio.create_task(self._ask())
             await asyncio.shield(self._next)
-            known = self._known[job_id]
-        return known[1]
+            fresh |= {id_: self._known[id_] for id_ in stale}
+        return {id_: place for id_, (_, place) in fresh.items()}
 
     async def _ask(self) -> None:
         async with self._one_at_a_time:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,14 +15,17 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from impasto_core.jobs.tables import Job, JobStatus
 
+_STATUSES = text("SELECT id, status FROM jobs WHERE id = ANY(:ids)")
+
 
 async def get(session: AsyncSession, job_id: UUID) -> Job | None:
     return (await session.exec(select(Job).where(Job.id == job_id))).one_or_none()
 
 
-async def get_status(session: AsyncSession, job_id: UUID) -> JobStatus | None:
-    status = (await session.exec(select(Job.status).where(Job.id == job_id))).one_or_none()
-    return JobStatus(status) if status else None
+async def get_statuses(session: AsyncSession, job_ids: Collection[UUID]) -> dict[UUID, JobStatus]:
+    connection = await session.connection()
+    rows = await connection.execute(_STATUSES, {"ids": list(job_ids)})
+    return {row.id: JobStatus(row.status) for row in rows}
 
 
 async def get_graph(session: AsyncSession, job_id: UUID) -> dict[str, Any] | None:

@@ -11,31 +11,66 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from uuid import UUID
 
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
+from opentelemetry import metrics
+from starlette.types import Message as AsgiMessage
+from starlette.types import Receive, Scope, Send
 
-from impasto_api.jobs import service, waiting
+from impasto_api.jobs import hub, service, waiting
+from impasto_api.jobs.hub import HubClosed, Message
 from impasto_api.jobs.places import QueuePlace
 from impasto_api.jobs.schemas import FinalEvent, JobView, QueuedEvent
 from impasto_api.problems import ValidationFailed
 from impasto_api.services import Services
 from impasto_core.database import DATABASE_ERRORS
 from impasto_core.jobs.events import FIRST
-from impasto_core.jobs.tables import JobStatus
 
 logger = logging.getLogger(__name__)
+dropped = metrics.get_meter(__name__).create_counter(
+    "impasto.streams.dropped", "{stream}", "Streams whose readers did not read."
+)
 
 QUEUED_ID = "0-1"
 FINAL_ID = "final"
 
+PATIENCE_SECONDS = 10.0
+"""How long a reader may leave what is written for him in the buffers of his connection."""
+
+_HEARTBEAT = format_sse_event(comment="waiting")
+
+
+class _TooSlow(Exception):
+    pass
+
 
 class EventStream(StreamingResponse):
-    """FastAPI's own class is for endpoints that are generators: those cannot answer 204 or 404 first."""
+    """A stream whose reader is dropped when he does not read: his connection is cut, and he may resume.
+
+    FastAPI's own class is for endpoints that are generators: those cannot answer 204 or 404 first.
+    """
 
     media_type = "text/event-stream"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: AsgiMessage) -> None:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await send(message)  # returns while the connection's buffer, of 64 kB, has room
+            except TimeoutError:
+                dropped.add(1)
+                logger.info("a reader does not read its stream: it is dropped")
+                # To close would be to wait until it has read what is in the buffer.
+                if abort := scope.get("extensions", {}).get("impasto.abort"):
+                    abort()
+                raise _TooSlow from None
+
+        with suppress(_TooSlow):
+            await super().__call__(scope, receive, send_in_time)
 
 
 def resume_point(last_event_id: str | None) -> str:
@@ -48,41 +83,51 @@ def resume_point(last_event_id: str | None) -> str:
 
 
 async def stream(services: Services, organization_id: UUID, job: JobView, after: str) -> AsyncIterator[bytes]:
+    """Ends without the final event only where the process is about to stop."""
+    with suppress(HubClosed):
+        async with aclosing(messages(services, organization_id, job, after)) as events:
+            async for event in events:
+                yield _HEARTBEAT if event is None else event.frame
+
+
+async def messages(
+    services: Services, organization_id: UUID, job: JobView, after: str
+) -> AsyncGenerator[Message | None, None]:
+    """The job's events after this id, the final one included, and None now and then. Raises HubClosed."""
     job_id, place = job.id, None
     if after == FIRST:
         after, place = QUEUED_ID, job.queue
-        yield _encode(after, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())
-    async for entry in waiting.follow(services, organization_id, job_id, after, ended=job.status.is_final):
-        if isinstance(entry, tuple):
-            after, event = entry
-            yield _encode(after, event.type, event.model_dump_json(exclude_none=True))
-        elif entry == JobStatus.QUEUED and (news := await _place(services, job_id)) not in (None, place):
-            place = news
-            yield _encode(after, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())
-        else:
-            yield format_sse_event(comment="waiting")
-    while (final := await _view(services, organization_id, job_id)) is None:
-        yield format_sse_event(comment="waiting")
-    yield _encode(FINAL_ID, final.status, FinalEvent.of(final).model_dump_json())
+        yield _queued(after, job_id, place)
+    following = waiting.follow(services, organization_id, job_id, after, ended=job.status.is_final)
+    async with aclosing(following) as events:
+        async for event in events:
+            if isinstance(event, Message):
+                after = event.id
+                yield event
+            elif event is None:
+                yield None
+            elif event != place:
+                place = event
+                yield _queued(after, job_id, place)
+    while (final := await _final(services, organization_id, job_id)) is None:
+        yield None
+    yield final
 
 
-async def _place(services: Services, job_id: UUID) -> QueuePlace | None:
+async def _final(services: Services, organization_id: UUID, job_id: UUID) -> Message | None:
+    """The last event, made once for all who wait for it. None where PostgreSQL is away and was given time."""
+
+    async def make() -> Message:
+        job = await service.view(services, organization_id, job_id)
+        return Message(FINAL_ID, job.status, FinalEvent.of(job).model_dump_json())
+
     try:
-        return await services.places.of(job_id)
-    except DATABASE_ERRORS:
-        logger.warning("cannot see the place of job %s", job_id, exc_info=True)
-        return None
-
-
-async def _view(services: Services, organization_id: UUID, job_id: UUID) -> JobView | None:
-    """The job, or None where PostgreSQL is away and was given time to come back."""
-    try:
-        return await service.view(services, organization_id, job_id)
+        return await services.hub.once((organization_id, job_id), make)
     except DATABASE_ERRORS:
         logger.warning("cannot see how job %s has ended", job_id, exc_info=True)
-        await asyncio.sleep(waiting.ASK_SECONDS)
+        await asyncio.sleep(hub.ASK_SECONDS)
         return None
 
 
-def _encode(event_id: str, name: str, data: str) -> bytes:
-    return format_sse_event(event=name, id=event_id, data_str=data)
+def _queued(event_id: str, job_id: UUID, place: QueuePlace | None) -> Message:
+    return Message(event_id, "queued", QueuedEvent(job_id=job_id, queue=place).model_dump_json())

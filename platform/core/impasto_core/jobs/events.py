@@ -3,16 +3,19 @@
 An entry's id is `<attempt>-<number>`, given by us. Redis refuses an id below the stream's last, so a worker
 that has lost its lease cannot write after its successor: the stream is fenced by the same token as the row.
 The stream may vanish at any moment; how a job ended is always read from PostgreSQL.
+
+Every entry is announced on a channel of the stream's own name. The announcement says only that there is
+something to read: one that is lost or told twice changes nothing of what readers see.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -23,6 +26,8 @@ logger = logging.getLogger(__name__)
 FIRST = "0-0"
 _KEEP_SECONDS = 24 * 3600
 _MAX_ENTRIES = 5000
+PAGE = 50
+"""Entries of one stream that are read at once: with previews a few hundred kilobytes."""
 
 
 class Started(BaseModel):
@@ -69,8 +74,17 @@ class Finished(BaseModel):
     type: Literal["finished"] = "finished"
 
 
+class Unknown(BaseModel):
+    """What a newer release has written. Not shown to callers."""
+
+    type: Literal["unknown"] = "unknown"
+
+
 StreamEvent = Annotated[Started | Node | Step | ImageMade | Finished, Field(discriminator="type")]
 _EVENT: TypeAdapter[StreamEvent] = TypeAdapter(StreamEvent)
+
+Entry = tuple[str, StreamEvent | Unknown]
+"""An entry's id and what it says."""
 
 
 class Fenced(Exception):
@@ -82,7 +96,7 @@ class EventWriter:
 
     def __init__(self, redis: Redis, job_id: UUID, attempt: int) -> None:
         self._redis = redis
-        self._key = _key(job_id)
+        self._key = stream_key(job_id)
         self._attempt = attempt
         self._number = 0
 
@@ -98,6 +112,7 @@ class EventWriter:
                 approximate=True,
             )
             pipe.expire(self._key, _KEEP_SECONDS)
+            pipe.publish(self._key, "")
             try:
                 await pipe.execute()
             except ResponseError as error:
@@ -122,17 +137,53 @@ class EventReader:
 
     def __init__(self, redis: Redis, job_id: UUID) -> None:
         self._redis = redis
-        self._key = _key(job_id)
+        self._job_id = job_id
 
-    async def read(
-        self, after: str, *, wait_seconds: float | None = None
-    ) -> Sequence[tuple[str, StreamEvent]]:
-        """Entries with ids above `after`, waiting for the first one up to `wait_seconds`."""
-        block = None if wait_seconds is None else max(1, int(wait_seconds * 1000))
-        found = await self._redis.xread({self._key: after}, count=200, block=block)
-        entries = found[0][1] if isinstance(found, list) and found else []
-        return [(entry_id.decode(), _EVENT.validate_json(fields[b"event"])) for entry_id, fields in entries]
+    async def read(self, after: str) -> Sequence[Entry]:
+        """At most PAGE entries with ids above `after`. Raises redis.RedisError."""
+        return (await read_streams(self._redis, {self._job_id: after})).get(self._job_id, [])
 
 
-def _key(job_id: UUID) -> str:
+async def read_streams(redis: Redis, after: Mapping[UUID, str]) -> dict[UUID, list[Entry]]:
+    """The same for several jobs in one round trip. Those without new entries are left out."""
+    if not after:
+        return {}
+    found: Any = await redis.xread({stream_key(job_id): id_ for job_id, id_ in after.items()}, count=PAGE)
+    streams = found.items() if isinstance(found, dict) else found
+    return {job_of(key): [_decode(*entry) for entry in entries] for key, entries in streams}
+
+
+async def last_ids(redis: Redis, job_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The id of each job's latest entry, FIRST where there is none. Raises redis.RedisError."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.xrevrange(stream_key(job_id), count=1)
+        latest = await pipe.execute()
+    return {
+        job_id: entries[0][0].decode() if entries else FIRST
+        for job_id, entries in zip(job_ids, latest, strict=True)
+    }
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Ids sort by this, and not as text."""
+    attempt, _, number = entry_id.partition("-")
+    return int(attempt), int(number)
+
+
+def stream_key(job_id: UUID) -> str:
+    """The name of a job's stream, and of the channel on which its entries are announced."""
     return f"impasto:job:{job_id}:events"
+
+
+def job_of(key: bytes) -> UUID:
+    """The inverse of `stream_key`."""
+    return UUID(key.decode().split(":")[2])
+
+
+def _decode(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    try:
+        event = _EVENT.validate_json(fields[b"event"])
+    except ValidationError:
+        return entry_id.decode(), Unknown()
+    return entry_id.decode(), event
