@@ -17,6 +17,7 @@ from impasto_api import openapi
 from impasto_api.app import create_app
 from impasto_api.examples import EVENTS, EXAMPLES
 from impasto_api.jobs.schemas import JobEvent
+from impasto_core.webhooks.types import EventType
 
 FILE = Path(__file__).parents[2] / "openapi" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text())
@@ -51,9 +52,9 @@ def test_no_two_operations_share_an_id() -> None:
 def test_every_operation_is_named_described_and_tagged(
     path: str, method: str, operation: dict[str, Any]
 ) -> None:
-    resource, _, verb = operation["operationId"].partition(".")
-    assert resource.isidentifier(), "the id is the path of the method in the SDK"
-    assert verb.isidentifier()
+    names = operation["operationId"].split(".")
+    assert len(names) > 1
+    assert all(name.isidentifier() for name in names), "the id is the path of the method in the SDK"
     assert operation["summary"]
     assert len(operation["tags"]) == 1
     assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
@@ -128,6 +129,20 @@ def test_the_example_of_a_stream_is_made_of_events() -> None:
     assert types == [
         line.removeprefix("event: ") for line in EVENTS.splitlines() if line.startswith("event: ")
     ]
+
+
+@pytest.mark.parametrize("event", EventType)
+def test_every_event_is_described_as_the_request_that_it_is(event: EventType) -> None:
+    operation = DOCUMENT["webhooks"][event]["post"]
+    assert operation["tags"] == ["webhooks"]
+    headers = [resolve(parameter) for parameter in operation["parameters"]]
+    assert [header["name"] for header in headers] == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    body = operation["requestBody"]["content"]["application/json"]
+    schema = body["schema"] | {"components": DOCUMENT["components"]}
+    for example in body["examples"].values():
+        Draft202012Validator(schema).validate(example["value"])
+        data = resolve(body["schema"]["properties"]["data"])
+        assert example["value"]["data"].keys() == data["properties"].keys(), "they leave nothing out"
 
 
 def test_only_our_own_code_speaks_of_views() -> None:

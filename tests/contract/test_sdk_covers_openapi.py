@@ -32,6 +32,10 @@ VALUES: dict[str, Any] = {
     "priority": 7,
     "threshold": 7,
     "enabled": True,
+    "ordered": True,
+    "include_succeeded": True,
+    "overlap_seconds": 7,
+    "events": ["job.failed"],
     "grace_seconds": 7,
     "input": {"prompt": "x"},
     "graph": {"nodes": {}},
@@ -152,8 +156,8 @@ def is_json(answer: dict[str, Any]) -> bool:
 
 def result_of(operation: dict[str, Any]) -> type[Result] | None:
     """The model that the SDK makes of the answer, for a list that of an item."""
-    resource, _, name = operation["operationId"].partition(".")
-    owner = getattr(Impasto("key"), resource)
+    resource, _, name = operation["operationId"].rpartition(".")
+    owner = attrgetter(resource)(Impasto("key"))
     given = {name: VALUES.get(name, f"some_{name}") for name in parameters(operation)}
     described = getattr(type(owner), name).build(owner, **given)
     if isinstance(described, Request) and described.result is not type(None):

@@ -29,6 +29,9 @@ from impasto_api.services import open_services
 from impasto_api.spend_caps.endpoints import router as spend_caps
 from impasto_api.uploads.endpoints import router as uploads
 from impasto_api.usage.endpoints import router as usage
+from impasto_api.webhooks.deliveries import router as webhook_deliveries
+from impasto_api.webhooks.endpoints import router as webhook_endpoints
+from impasto_api.webhooks.endpoints import secret_router as webhook_secret
 from impasto_api.workflows.endpoints import router as workflows
 from impasto_core.clock import Clock, utc_now
 from impasto_core.settings import Settings, get_settings
@@ -70,6 +73,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         payment_webhooks,
         spend_caps,
         api_keys,
+        webhook_endpoints,
+        webhook_deliveries,
+        webhook_secret,
         health.router,
     ):
         app.include_router(router)

@@ -115,6 +115,7 @@ _JOB: dict[str, Any] = {
     },
     "metadata": {"customer": "42"},
     "priority": 0,
+    "webhook_url": None,
     "mode": "live",
     "images": [_IMAGE],
     "error": None,
@@ -223,6 +224,127 @@ _INVOICE: dict[str, Any] = {
     "url": "https://invoice.stripe.com/i/...",
     "pdf_url": "https://pay.stripe.com/invoice/.../pdf",
 }
+
+_SECRET = {
+    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
+    "public_key": "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+}
+
+_WEBHOOK_ENDPOINT: dict[str, Any] = {
+    "id": "whe_01m80wr2d5e8f0g3h6j9k1m4np",
+    "object": "webhook_endpoint",
+    "url": "https://example.com/impasto",
+    "description": "orders",
+    "events": ["job.succeeded", "job.failed"],
+    "ordered": False,
+    "status": "enabled",
+    "disabled_reason": None,
+    "disabled_at": None,
+    "failing_since": None,
+    "public_key": _SECRET["public_key"],
+    "created_at": "2026-11-22T05:40:12.031844Z",
+}
+
+_WEBHOOK_DELIVERY: dict[str, Any] = {
+    "id": "whd_01m80whcb3r7s9t2v4w6x8y0za",
+    "object": "webhook_delivery",
+    "event_id": "evt_01m80whcb2n5p7q9r1s3t5v7w9",
+    "event_type": "job.succeeded",
+    "endpoint_id": _WEBHOOK_ENDPOINT["id"],
+    "url": _WEBHOOK_ENDPOINT["url"],
+    "job_id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "status": "succeeded",
+    "attempts": 1,
+    "next_attempt_at": None,
+    "created_at": "2026-11-22T05:41:36.811377Z",
+    "finished_at": "2026-11-22T05:41:36.902165Z",
+}
+
+_JOB_TOLD: dict[str, Any] = {
+    "id": "job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "object": "job",
+    "status": "succeeded",
+    "pipeline": "text-to-image",
+    "model": "impasto-shapes",
+    "workflow": None,
+    "metadata": {"customer": "42"},
+    "priority": 0,
+    "mode": "live",
+    "images": [
+        {
+            "id": "img_01m80whc55fm9sg4h5yq4d5v1c",
+            "index": 0,
+            "node": "image_0",
+            "width": 512,
+            "height": 512,
+            "content_type": "image/png",
+            "size": 312_044,
+            "seed": 7,
+            "path": "/v1/images/img_01m80whc55fm9sg4h5yq4d5v1c",
+        }
+    ],
+    "error": None,
+    "cost": 1,
+    "attempt": 1,
+    "created_at": "2026-11-22T05:41:30.024118Z",
+    "started_at": "2026-11-22T05:41:30.061902Z",
+    "finished_at": "2026-11-22T05:41:36.811377Z",
+    "path": "/v1/jobs/job_01m80wh5h8e2sbnz8jwgz94ttp",
+    "omitted": [],
+}
+
+_ALERT_TOLD: dict[str, Any] = {
+    "object": "spend_alert",
+    "api_key_id": None,
+    "month": "2026-11",
+    "percent": 50,
+    "cap": 1000,
+    "spent": 501,
+}
+
+WEBHOOKS: dict[str, dict[str, Any]] = {
+    event: {"type": event, "timestamp": "2026-11-22T05:41:36.811Z", "data": data}
+    for event, data in {
+        "job.succeeded": _JOB_TOLD,
+        "job.failed": _JOB_TOLD
+        | {
+            "status": "failed",
+            "images": [],
+            "error": {
+                "code": "out-of-memory",
+                "message": "It did not fit on the device: ask for fewer pixels.",
+                "node_id": "denoise_0",
+                "node_type": "denoise_latents",
+                "retryable": False,
+            },
+            "cost": 0,
+        },
+        "job.canceled": _JOB_TOLD | {"status": "canceled", "images": [], "cost": 0},
+        "credits.low": _ALERT_TOLD,
+        "credits.exhausted": _ALERT_TOLD | {"percent": 100, "spent": 1000},
+        "invoice.paid": {
+            "object": "invoice",
+            "provider": "stripe",
+            "payment_id": "in_1RkQ2aB3c4D5e6F7",
+            "pack": "small",
+            "plan": None,
+            "amount": 1200,
+            "currency": "usd",
+            "credits": 2000,
+            "period_start": None,
+            "period_end": None,
+        },
+        "webhook_endpoint.disabled": {
+            "object": "webhook_endpoint",
+            "id": _WEBHOOK_ENDPOINT["id"],
+            "url": _WEBHOOK_ENDPOINT["url"],
+            "reason": "failing",
+            "failing_since": "2026-11-17T05:41:36.811377Z",
+        },
+        "webhook.test": {"endpoint_id": _WEBHOOK_ENDPOINT["id"], "message": "It works."},
+    }.items()
+}
+"""The bodies of the requests that we send, by the types of their events."""
 
 GRAPH = {
     "nodes": {
@@ -333,6 +455,50 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "provider": "stripe",
     },
     "SubscriptionChange": {"plan": "pro"},
+    "WebhookEndpoint": _WEBHOOK_ENDPOINT,
+    "WebhookEndpointCreate": {
+        "url": "https://example.com/impasto",
+        "description": "orders",
+        "events": ["job.succeeded", "job.failed"],
+        "ordered": False,
+        "enabled": True,
+    },
+    "WebhookEndpointUpdate": {
+        "url": None,
+        "description": None,
+        "events": None,
+        "ordered": None,
+        "enabled": True,
+    },
+    "NewWebhookEndpoint": _WEBHOOK_ENDPOINT | _SECRET,
+    "WebhookSecret": {
+        "object": "webhook_secret",
+        **_SECRET,
+        "created_at": "2026-11-22T05:40:12.031844Z",
+        "previous_expires_at": None,
+    },
+    "WebhookSecretRotate": {"overlap_seconds": 86_400},
+    "WebhookDelivery": _WEBHOOK_DELIVERY,
+    "WebhookDeliveryDetails": _WEBHOOK_DELIVERY
+    | {
+        "request_body": '{"type":"job.succeeded","timestamp":"2026-11-22T05:41:36.811Z","data":{...}}',
+        "log": [
+            {
+                "number": 1,
+                "started_at": "2026-11-22T05:41:36.820416Z",
+                "duration_ms": 81,
+                "outcome": "succeeded",
+                "url": _WEBHOOK_ENDPOINT["url"],
+                "request_headers": {"webhook-timestamp": "1795326096"},
+                "response_status": 200,
+                "response_headers": {"content-type": "text/plain"},
+                "response_body": "ok",
+                "error": None,
+            }
+        ],
+    },
+    "WebhookRedeliver": {"since": "2026-11-22T05:00:00Z", "until": None, "include_succeeded": False},
+    "Redelivery": {"object": "redelivery", "count": 12, "has_more": False},
     "Graph": GRAPH,
     "Health": {"status": "ok"},
     "Image": _IMAGE,
@@ -388,6 +554,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "metadata": {},
         "priority": 0,
         "max_cost": None,
+        "webhook_url": None,
     },
     "WorkflowVersion": _WORKFLOW_VERSION,
     "WorkflowVersionCreate": {"workflow": _WORKFLOW_DOCUMENT},
@@ -457,6 +624,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ("Job", _JOB),
         ("Model", _MODEL),
         ("Node", _NODE),
+        ("WebhookDelivery", _WEBHOOK_DELIVERY),
+        ("WebhookEndpoint", _WEBHOOK_ENDPOINT),
         ("Workflow", _WORKFLOW),
         ("WorkflowVersion", _WORKFLOW_VERSION),
         ("Plan", _PLAN),

@@ -13,6 +13,7 @@ from impasto_api.examples import EXAMPLES, NOT_ENOUGH_CREDITS, QUOTA_EXCEEDED
 from impasto_api.jobs.schemas import JobEvent
 from impasto_api.problems import API_VERSION_HEADER, MEDIA_TYPE, ProblemDetails
 from impasto_api.rate_limits.middleware import UNLIMITED
+from impasto_api.webhooks import contract
 from impasto_core.api_versions import LATEST, VERSIONS
 
 DESCRIPTION = """\
@@ -30,6 +31,7 @@ TAGS = [
     {"name": "pipelines", "description": "The ways to make pictures."},
     {"name": "graphs", "description": "InvokeAI's nodes, and workflows made of them."},
     {"name": "billing", "description": "Plans, credits and what is spent of them."},
+    {"name": "webhooks", "description": "What is sent to you when something has happened."},
     {"name": "api keys", "description": "Who may call the API."},
     {"name": "health", "description": "For load balancers and people. No key needed."},
 ]
@@ -58,6 +60,12 @@ _OWN_PROBLEMS = {
     "workflows.add_version": ("409",),
     "workflows.create_run": ("402", "409"),
     "api_keys.roll": ("409",),
+    "webhooks.endpoints.create": ("409",),
+    "webhooks.endpoints.rotate_secret": ("409",),
+    "webhooks.endpoints.test": ("409",),
+    "webhooks.endpoints.redeliver": ("409",),
+    "webhooks.deliveries.redeliver": ("409",),
+    "webhooks.secret.rotate": ("409",),
     "billing.create_checkout_session": ("409",),
     "billing.change_subscription": ("402", "409"),
     "billing.cancel_subscription": ("409",),
@@ -153,6 +161,10 @@ def document(app: FastAPI) -> dict[str, Any]:
                         parameter |= {"style": "form", "explode": False}  # separated by commas
                 operation.setdefault("parameters", []).append(_API_VERSION)
                 operation.setdefault("security", [])  # none is needed, and that is meant
+        webhooks, told = contract.webhooks(_REF)
+        components["schemas"] |= told
+        components["parameters"] = contract.HEADERS
+        schema["webhooks"] = webhooks
         schema = _with_public_names(schema)
         for name, example in EXAMPLES.items():
             schema["components"]["schemas"][name]["examples"] = [example]

@@ -222,6 +222,29 @@ class WorkflowArchived(Problem):
     status, code, title = 409, "workflow-archived", "The workflow is archived"
 
 
+class TooManyWebhookEndpoints(Problem):
+    status, code, title = 409, "too-many-webhook-endpoints", "There are too many webhook endpoints"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"An organization may have {limit}. Delete one first: DELETE /v1/webhook-endpoints/{{id}}."
+        )
+
+
+class WebhookEndpointDisabled(Problem):
+    status, code, title = 409, "webhook-endpoint-disabled", "The webhook endpoint is disabled"
+
+    def __init__(self) -> None:
+        super().__init__('It is told nothing. Enable it first: PATCH it with {"enabled": true}.')
+
+
+class TooManyWebhookSecrets(Problem):
+    status, code, title = 409, "too-many-webhook-secrets", "There are too many secrets that still sign"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} may sign at the same time: wait until one has expired.")
+
+
 class BodyTooLarge(Problem):
     status, code, title = 413, "body-too-large", "The body is too large"
 

@@ -40,6 +40,7 @@ class Images(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -59,6 +60,7 @@ class Images(Resource[Colour], Generic[Colour]):
             metadata: your own notes, kept with the job.
             priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
+            webhook_url: told when the job has ended: read what it gets with `impasto.webhooks.unwrap`.
             idempotency_key: with the same key you get the same images, not new ones, for 24 hours.
             timeout: seconds to wait for the images, None for as long as it takes.
             on_progress: called with a `Progress` at every change.
@@ -84,7 +86,14 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        body = job_body("text-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = job_body(
+            "text-to-image",
+            values,
+            metadata=metadata,
+            priority=priority,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         request = create_job(body, idempotency_key=idempotency_key)
         return await make_images(self._core, request, timeout, on_progress, progress)
 
@@ -107,6 +116,7 @@ class Images(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -135,7 +145,14 @@ class Images(Resource[Colour], Generic[Colour]):
                 "n": n,
             }
         )
-        body = job_body("image-to-image", values, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = job_body(
+            "image-to-image",
+            values,
+            metadata=metadata,
+            priority=priority,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         request = create_job(body, idempotency_key=idempotency_key)
         return await make_images(self._core, request, timeout, on_progress, progress)
 

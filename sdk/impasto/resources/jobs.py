@@ -31,6 +31,7 @@ class Jobs(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> ask.Request[Job[Colour]]:
@@ -46,11 +47,20 @@ class Jobs(Resource[Colour], Generic[Colour]):
             metadata: your own notes, kept with the job.
             priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
+            webhook_url: told when the job has ended: read what it gets with `impasto.webhooks.unwrap`.
             wait: seconds (1 to 60) the API may hold the answer until the job has ended.
             idempotency_key: with the same key you get the same job, not a second one, for 24 hours. By
                 default each call makes a key of its own, so that its retries make one job.
         """
-        body = job_body(pipeline, input, graph=graph, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = job_body(
+            pipeline,
+            input,
+            graph=graph,
+            metadata=metadata,
+            priority=priority,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         return create_job(body, wait=wait, idempotency_key=idempotency_key)
 
     @endpoint
@@ -136,6 +146,7 @@ def job_body(
     metadata: Mapping[str, str] | None = None,
     priority: int | None = None,
     max_cost: int | None = None,
+    webhook_url: str | None = None,
 ) -> dict[str, object]:
     """What jobs and quotes are asked for with."""
     return ask.given(
@@ -146,6 +157,7 @@ def job_body(
             "metadata": metadata and dict(metadata),
             "priority": priority,
             "max_cost": max_cost,
+            "webhook_url": webhook_url,
         }
     )
 

@@ -24,7 +24,16 @@ class Quotes(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
     ) -> ask.Request[QuoteWithBalance]:
         """The most that the same call of `jobs.create` would cost. Nothing is run and nothing stored."""
-        body = job_body(pipeline, input, graph=graph, metadata=metadata, priority=priority, max_cost=max_cost)
+        body = job_body(
+            pipeline,
+            input,
+            graph=graph,
+            metadata=metadata,
+            priority=priority,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         return ask.post(ask.path("quotes"), QuoteWithBalance, body, repeatable=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Generic, Literal, TypeAlias
+from typing import Generic, Literal
 
 from .. import _request as ask
 from .._pagination import Listing, paged
@@ -17,8 +17,6 @@ from ..types import (
     WebhookSecret,
 )
 from ._base import Resource
-
-SecretKind: TypeAlias = Literal["hmac", "ed25519"]
 
 
 class Webhooks(Resource[Colour], Generic[Colour]):
@@ -50,7 +48,6 @@ class WebhookEndpoints(Resource[Colour], Generic[Colour]):
         events: Sequence[str] | None = None,
         ordered: bool | None = None,
         enabled: bool | None = None,
-        kind: SecretKind | None = None,
     ) -> ask.Request[NewWebhookEndpoint]:
         """Have a URL told of events. The `secret` is in this answer and never again.
 
@@ -63,7 +60,6 @@ class WebhookEndpoints(Resource[Colour], Generic[Colour]):
             ordered: one event at a time, each after the one before it has arrived. If it cannot arrive, the
                 others wait: by default they do not.
             enabled: True by default.
-            kind: "hmac" by default. "ed25519" signs so that what verifies (the public key) cannot sign.
 
         Raises:
             InvalidRequestError: the URL cannot be sent to, and why
@@ -74,7 +70,6 @@ class WebhookEndpoints(Resource[Colour], Generic[Colour]):
             "events": None if events is None else [*events],
             "ordered": ordered,
             "enabled": enabled,
-            "kind": kind,
         }
         return ask.post(ask.path("webhook-endpoints"), NewWebhookEndpoint, ask.given(body))
 
@@ -116,15 +111,15 @@ class WebhookEndpoints(Resource[Colour], Generic[Colour]):
 
     @endpoint
     def rotate_secret(
-        self, endpoint_id: str, *, kind: SecretKind | None = None, overlap_seconds: int | None = None
+        self, endpoint_id: str, *, overlap_seconds: int | None = None
     ) -> ask.Request[WebhookSecret]:
-        """Replace the endpoint's secret. The new one is in this answer and never again.
+        """Replace the endpoint's secret and public key. The new secret is in this answer and never again.
 
-        For `overlap_seconds`, a day by default and a week at most, the old one signs too.
+        For `overlap_seconds`, a day by default and a week at most, the old ones sign too.
 
         If the connection breaks before the answer this is not retried, as the secret might be replaced twice.
         """
-        body = ask.given({"kind": kind, "overlap_seconds": overlap_seconds})
+        body = ask.given({"overlap_seconds": overlap_seconds})
         return ask.post(ask.path("webhook-endpoints", endpoint_id, "rotate-secret"), WebhookSecret, body)
 
     @endpoint
@@ -134,15 +129,20 @@ class WebhookEndpoints(Resource[Colour], Generic[Colour]):
 
     @endpoint
     def redeliver(
-        self, endpoint_id: str, *, after: datetime, before: datetime | None = None, failed: bool | None = None
+        self,
+        endpoint_id: str,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        include_succeeded: bool | None = None,
     ) -> ask.Request[Redelivery]:
-        """Send again what was sent to the endpoint in some time.
+        """Send again what failed of that which happened in some time: the oldest first, and 1000 at once.
 
         Args:
-            after, before: when the deliveries were made; until now by default.
-            failed: only those that failed, True by default.
+            since, until: when the deliveries were made; until now by default.
+            include_succeeded: not only those that failed.
         """
-        body = ask.given({"after": after, "before": before, "failed": failed})
+        body = ask.given({"since": since, "until": until, "include_succeeded": include_succeeded})
         return ask.post(ask.path("webhook-endpoints", endpoint_id, "redeliver"), Redelivery, body)
 
 
@@ -194,12 +194,10 @@ class OrganizationSecret(Resource[Colour], Generic[Colour]):
         return ask.get(ask.path("webhook-secret"), WebhookSecret)
 
     @endpoint
-    def rotate(
-        self, *, kind: SecretKind | None = None, overlap_seconds: int | None = None
-    ) -> ask.Request[WebhookSecret]:
-        """Replace the secret. The old one signs too, for a day, or `overlap_seconds` up to a week.
+    def rotate(self, *, overlap_seconds: int | None = None) -> ask.Request[WebhookSecret]:
+        """Replace secret and public key. The old ones sign too, for a day, or `overlap_seconds` up to a week.
 
         If the connection breaks before the answer this is not retried, as it might be replaced twice.
         """
-        body = ask.given({"kind": kind, "overlap_seconds": overlap_seconds})
+        body = ask.given({"overlap_seconds": overlap_seconds})
         return ask.post(ask.path("webhook-secret", "rotate"), WebhookSecret, body)

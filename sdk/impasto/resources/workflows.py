@@ -104,6 +104,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> ask.Request[Job[Colour]]:
@@ -113,7 +114,14 @@ class Workflows(Resource[Colour], Generic[Colour]):
             input: what the version takes: see its `input_schema`.
             version: the latest by default.
         """
-        body = _run_body(input, version=version, priority=priority, metadata=metadata, max_cost=max_cost)
+        body = _run_body(
+            input,
+            version=version,
+            priority=priority,
+            metadata=metadata,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         path = ask.path("workflows", slug, "runs")
         return post_job(path, body, wait=wait, idempotency_key=idempotency_key)
 
@@ -127,6 +135,7 @@ class Workflows(Resource[Colour], Generic[Colour]):
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
         max_cost: int | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -147,7 +156,14 @@ class Workflows(Resource[Colour], Generic[Colour]):
             WaitTimeout: it did not end in time. It goes on.
         """
         given = {name: _by_id(value) for name, value in inputs.items()}
-        body = _run_body(given, version=version, priority=priority, metadata=metadata, max_cost=max_cost)
+        body = _run_body(
+            given,
+            version=version,
+            priority=priority,
+            metadata=metadata,
+            max_cost=max_cost,
+            webhook_url=webhook_url,
+        )
         request: ask.Request[Job[Any]] = post_job(
             ask.path("workflows", slug, "runs"), body, idempotency_key=idempotency_key
         )
@@ -161,6 +177,7 @@ def _run_body(
     metadata: Mapping[str, str] | None,
     priority: int | None,
     max_cost: int | None,
+    webhook_url: str | None,
 ) -> dict[str, object]:
     return ask.given(
         {
@@ -169,6 +186,7 @@ def _run_body(
             "metadata": metadata and dict(metadata),
             "priority": priority,
             "max_cost": max_cost,
+            "webhook_url": webhook_url,
         }
     )
 

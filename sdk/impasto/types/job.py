@@ -51,6 +51,7 @@ class Job(Result, Generic[Colour]):
     """The input as it is used: defaults and the seed filled in."""
     metadata: dict[str, str]
     priority: int = 0
+    webhook_url: str | None = None
     mode: SkipValidation[Literal["live", "test"]]
     images: list[Image[Colour]]
     error: JobFailure | None = None

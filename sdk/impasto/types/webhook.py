@@ -23,29 +23,28 @@ class WebhookEndpoint(Result):
     disabled_at: datetime | None = None
     failing_since: datetime | None = None
     """The first failure since something got through."""
-    public_keys: list[str]
-    """Those of its ed25519 secrets, the newest first: `whpk_...`."""
+    public_key: str
+    """`whpk_...`: it verifies, and cannot sign."""
     created_at: datetime
 
 
 class NewWebhookEndpoint(WebhookEndpoint):
     """An endpoint just made, with the secret that is never shown again."""
 
-    secret: str | None = Field(default=None, repr=False)
-    """What `webhooks.unwrap` verifies with. None where it signs with ed25519: use the public key."""
+    secret: str = Field(repr=False)
+    """`whsec_...`, what `webhooks.unwrap` verifies with."""
 
 
 class WebhookSecret(Result):
     """What webhooks are signed with, and verified."""
 
-    kind: SkipValidation[Literal["hmac", "ed25519"]]
-    secret: str | None = Field(default=None, repr=False)
-    """`whsec_...`; None for ed25519."""
-    public_key: str | None = None
-    """`whpk_...`; None for hmac."""
+    secret: str = Field(repr=False)
+    """`whsec_...`"""
+    public_key: str
+    """`whpk_...`: it verifies, and cannot sign."""
     created_at: datetime
     previous_expires_at: datetime | None = None
-    """Until then, the secret before it signs too."""
+    """Until then, the one before it signs too."""
 
 
 class WebhookAttempt(Result):

@@ -42,6 +42,10 @@ IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
 def fingerprint(request: Request, body: BaseModel) -> bytes:
-    """What makes two requests the same: method, path and the meaning of the body."""
-    content = json.dumps([request.method, request.url.path, body.model_dump(mode="json")], sort_keys=True)
+    """What makes two requests the same: method, path and the meaning of the body.
+
+    Without defaults: a release that takes a new field knows the requests that the one before it answered.
+    """
+    meant = body.model_dump(mode="json", exclude_defaults=True)
+    content = json.dumps([request.method, request.url.path, meant], sort_keys=True)
     return hashlib.sha256(content.encode()).digest()

@@ -26,13 +26,13 @@ from impasto_api.services import Services
 from impasto_billing.ledger.tables import MAX_CREDITS
 from impasto_billing.prices import Quote, Receipt
 from impasto_core.api_keys.tokens import Mode
-from impasto_core.fields import Text
+from impasto_core.fields import Moment, Text
 from impasto_core.graphs.limits import MAX_EDGES, MAX_NODES
 from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs import events
 from impasto_core.jobs.errors import JobError
-from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.jobs.tables import CancelReason, Job, JobStatus
 from impasto_core.pipelines import PIPELINES, ImageToImageInput, TextToImageInput
 
 _END = {
@@ -116,30 +116,51 @@ WebhookUrl = Annotated[
 ]
 
 
-class TextToImageRequest(BaseModel):
-    """Paint a picture of a prompt."""
+_MAX_SECONDS = 24 * 3600
+
+
+class JobTerms(BaseModel):
+    """What can be asked of every job, whatever it paints."""
 
     model_config = ConfigDict(extra="forbid")
+
+    metadata: Metadata = {}
+    priority: Priority = 0
+    max_cost: MaxCost = None
+    webhook_url: WebhookUrl = None
+    deadline: Moment | None = Field(
+        default=None,
+        description="Canceled where it has not ended by then. At most, and by default, 24 hours from now.",
+        examples=[None],
+    )
+    max_queue_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=_MAX_SECONDS,
+        description="Canceled where no worker has begun it within so many seconds.",
+        examples=[None],
+    )
+    max_run_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=_MAX_SECONDS,
+        description="Canceled once an attempt has kept a device busy for so many seconds.",
+        examples=[None],
+    )
+
+
+class TextToImageRequest(JobTerms):
+    """Paint a picture of a prompt."""
 
     pipeline: Literal["text-to-image"]
     input: TextToImageInput
-    metadata: Metadata = {}
-    priority: Priority = 0
-    max_cost: MaxCost = None
-    webhook_url: WebhookUrl = None
 
 
-class ImageToImageRequest(BaseModel):
+class ImageToImageRequest(JobTerms):
     """Paint a picture anew, guided by a prompt."""
-
-    model_config = ConfigDict(extra="forbid")
 
     pipeline: Literal["image-to-image"]
     input: ImageToImageInput
-    metadata: Metadata = {}
-    priority: Priority = 0
-    max_cost: MaxCost = None
-    webhook_url: WebhookUrl = None
 
 
 def encodable(graph: Any) -> Any:
@@ -151,17 +172,11 @@ def encodable(graph: Any) -> Any:
     return graph
 
 
-class GraphRequest(BaseModel):
+class GraphRequest(JobTerms):
     """Run a graph of your own: InvokeAI's nodes, and the edges between them."""
-
-    model_config = ConfigDict(extra="forbid")
 
     # Any value: `impasto_core.graphs` says what is wrong with it, node by node.
     graph: Annotated[Any, AfterValidator(encodable), WithJsonSchema(GRAPH_SCHEMA)]
-    metadata: Metadata = {}
-    priority: Priority = 0
-    max_cost: MaxCost = None
-    webhook_url: WebhookUrl = None
 
 
 def _kind(body: Any) -> str | None:
@@ -230,6 +245,12 @@ class JobView(BaseModel):
     )
     attempt: int = Field(description="How many times a worker has begun it.")
     cancel_requested: bool
+    cancel_reason: CancelReason | None = Field(description="Why it was canceled.")
+    deadline: AwareDatetime | None = Field(
+        description="It has ended by then. Null for jobs from before there were deadlines."
+    )
+    queue_deadline: AwareDatetime | None = Field(description="A worker has begun it by then.")
+    max_run_seconds: int | None
     created_at: AwareDatetime
     started_at: AwareDatetime | None = Field(description="When the latest attempt began.")
     finished_at: AwareDatetime | None
@@ -263,6 +284,10 @@ class JobView(BaseModel):
             queue=queue,
             attempt=job.attempt,
             cancel_requested=job.cancel_requested_at is not None,
+            cancel_reason=CancelReason(job.cancel_reason) if job.cancel_reason else None,
+            deadline=job.deadline,
+            queue_deadline=job.queue_deadline,
+            max_run_seconds=job.max_run_seconds,
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,

@@ -24,11 +24,13 @@ from impasto_api.jobs.schemas import (
     WorkflowRun,
 )
 from impasto_api.jobs.sources import Source, find_sources
+from impasto_api.jobs.time_limits import time_limits
 from impasto_api.plans.limits import require
 from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
 from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
 from impasto_api.storage_quota import check_storage
+from impasto_api.webhooks.urls import check_url
 from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import Quote, price_list_of
 from impasto_billing.spending import service as spending
@@ -60,6 +62,7 @@ async def create(
     key: str | None,
     fingerprint: bytes,
     limits: RequestLimits,
+    cancel_after: timedelta | None = None,
 ) -> Answer:
     """Make the job, once for every idempotency key, and wake a worker.
 
@@ -80,7 +83,7 @@ async def create(
             await idempotency.lock(session, organization_id, key)
             if replay := await _replay(services, session, key, fingerprint):
                 return replay
-        job, quote = await _make(services, session, principal, request, material)
+        job, quote = await _make(services, session, principal, request, material, cancel_after)
         if request.max_cost is not None and quote.amount > request.max_cost:
             raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
         await check_storage(session, principal)
@@ -183,8 +186,10 @@ async def _gather(
     *,
     keep: bool = True,
 ) -> Material:
-    """Raises InvalidInput, InvalidGraph."""
+    """Raises InvalidInput, InvalidGraph, ValidationFailed."""
     organization_id = principal.organization_id
+    if request.webhook_url is not None:
+        check_url(services, "webhook_url", request.webhook_url)
     if isinstance(request, GraphRequest):
         async with services.database.tenant(organization_id) as session:
             checked = await drafts.check_graph(session, request.graph)
@@ -202,19 +207,26 @@ async def _make(
     principal: Principal,
     request: TextToImageRequest | ImageToImageRequest | GraphRequest,
     material: Material,
+    cancel_after: timedelta | None = None,
 ) -> tuple[Job, Quote]:
-    """The job, not stored yet, and its price. Raises InvalidInput, InvalidGraph, NotInPlan."""
+    """The job, not stored yet, and its price.
+
+    Raises InvalidInput, InvalidGraph, NotInPlan, ValidationFailed for a time limit that cannot be.
+    """
+    now = services.clock()
+    limits = time_limits(services, request, cancel_after, now)
     if isinstance(request, GraphRequest):
         assert material.checked is not None, "what `_gather` gives for a graph"  # noqa: S101
         draft = await drafts.draft_graph(services, session, material.checked, material.sources)
     else:
         draft = await drafts.draft_pipeline(services, session, request, material.sources)
     await require(session, principal.plan, draft.needs)
-    quote = price_list_of(services.clock()).quote(
+    longest = services.settings.job_time_limit_seconds
+    quote = price_list_of(now).quote(
         draft.priced_as,
         draft.work,
         draft.description,
-        limit_seconds=services.settings.job_time_limit_seconds,
+        limit_seconds=min(longest, limits.max_run_seconds or longest),
         discount_percent=principal.plan.discount_percent,
     )
     run = request if isinstance(request, WorkflowRun) else None
@@ -234,8 +246,12 @@ async def _make(
         images_in=draft.images_in,
         user_metadata=request.metadata,
         priority=request.priority,
+        webhook_url=request.webhook_url,
         traceparent=current_traceparent(),
-        created_at=services.clock(),
+        deadline=limits.deadline,
+        queue_deadline=limits.queue_deadline,
+        max_run_seconds=limits.max_run_seconds,
+        created_at=now,
     )
     return job, quote
 

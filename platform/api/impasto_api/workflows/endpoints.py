@@ -12,6 +12,7 @@ from impasto_api.jobs.endpoints import CREATED, answer_created
 from impasto_api.jobs.prefer import WaitSeconds
 from impasto_api.jobs.schemas import JobView
 from impasto_api.jobs.service import create as create_job
+from impasto_api.jobs.time_limits import CancelAfter
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import ValidationFailed
 from impasto_api.rate_limits.middleware import RequestLimitsDep
@@ -147,13 +148,20 @@ async def run_workflow(
     run_request: WorkflowRunCreate,
     key: IdempotencyKey,
     wait: WaitSeconds,
+    after: CancelAfter,
     limits: RequestLimitsDep,
 ) -> Response:
     """Make a job of the workflow, with your input. Headers and answer are those of `POST /v1/jobs`."""
     run, inputs = await service.prepare_run(services, principal, slug, run_request)
     try:
         answer = await create_job(
-            services, principal, run, key=key, fingerprint=fingerprint(request, run_request), limits=limits
+            services,
+            principal,
+            run,
+            key=key,
+            fingerprint=fingerprint(request, run_request),
+            limits=limits,
+            cancel_after=after,
         )
     except InvalidGraph as invalid:
         raise service.refusal(invalid, inputs) from None

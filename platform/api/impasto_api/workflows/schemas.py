@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from impasto_api.jobs.schemas import MaxCost, Metadata, Priority, encodable
+from impasto_api.jobs.schemas import JobTerms, encodable
 from impasto_core.fields import Text
 from impasto_core.workflows.tables import Workflow, WorkflowVersion
 
@@ -59,18 +59,13 @@ class WorkflowVersionCreate(BaseModel):
     workflow: Document
 
 
-class WorkflowRunCreate(BaseModel):
+class WorkflowRunCreate(JobTerms):
     """A run of a workflow."""
-
-    model_config = ConfigDict(extra="forbid")
 
     input: Annotated[dict[str, Any], AfterValidator(encodable)] = Field(
         default={}, description="See the version's `input_schema`."
     )
     version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="The latest, if null.")
-    metadata: Metadata = {}
-    priority: Priority = 0
-    max_cost: MaxCost = None
 
 
 class WorkflowView(BaseModel):

@@ -9,7 +9,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.auth.keys import Principal
-from impasto_api.jobs.schemas import WorkflowReference, WorkflowRun
+from impasto_api.jobs.schemas import JobTerms, WorkflowReference, WorkflowRun
 from impasto_api.problems import FieldError, NotFound, ValidationFailed, WorkflowArchived, WorkflowExists
 from impasto_api.services import Services
 from impasto_api.workflows import repository
@@ -113,9 +113,7 @@ async def prepare_run(
         graph=filled(version.graph, inputs, values),
         workflow=WorkflowReference(slug=slug, version=number),
         input=values,
-        metadata=request.metadata,
-        priority=request.priority,
-        max_cost=request.max_cost,
+        **{name: getattr(request, name) for name in JobTerms.model_fields},
     )
     return run, inputs
 

@@ -1,0 +1,60 @@
+"""Receive webhooks on this machine: verify each, and print what it says. Needs IMPASTO_API_KEY, as quickstart.py.
+
+python examples/webhook_receiver.py          in one shell,
+python examples/quickstart.py                in another
+
+It makes an endpoint for itself and deletes it in the end, so that it need not be told a secret. An installation
+elsewhere cannot reach this machine: give the URL at which it can, such as that of a tunnel, as the argument.
+"""
+
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from impasto import Impasto, WebhookVerificationError, webhooks
+
+MAX_BYTES = 20_000  # no webhook has more
+
+seen: set[str] = set()  # a database's, in earnest
+secret = ""
+
+
+def handle(event: webhooks.Event) -> None:
+    if event.id in seen:
+        return  # events come at least once: the id says that this one was here before
+    seen.add(event.id)
+    match event:
+        case webhooks.JobSucceeded():
+            print(f"{event.data.id} succeeded: {len(event.data.images)} images, {event.data.cost} credits")
+        case webhooks.JobFailed():
+            print(f"{event.data.id} failed: {event.data.error and event.data.error.message}")
+        case _:
+            print(event.type, event.data)
+
+
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(min(int(self.headers["Content-Length"]), MAX_BYTES))
+        try:
+            event = webhooks.unwrap(body, self.headers, secret)
+        except WebhookVerificationError as error:
+            print("refused:", error)
+            self.send_error(400)
+            return
+        self.send_response(204)  # at once: what takes long is done after the answer
+        self.end_headers()
+        handle(event)
+
+    def log_message(self, *_: object) -> None:
+        pass  # what is printed is the events
+
+
+with Impasto() as client, ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+    url = sys.argv[1] if len(sys.argv) > 1 else f"http://127.0.0.1:{server.server_port}/"
+    endpoint = client.webhooks.endpoints.create(url, description="webhook_receiver.py")
+    secret = endpoint.secret
+    print(f"{endpoint.id} is told at {url}. Ctrl-C ends it.")
+    client.webhooks.endpoints.test(endpoint.id)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        client.webhooks.endpoints.delete(endpoint.id)
