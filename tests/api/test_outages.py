@@ -24,6 +24,7 @@ from impasto_core.telemetry.logs import JsonFormatter
 from tests.support.brokers import both_brokers, elsewhere
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
+from tests.support.proxy import Proxy
 from tests.support.servers import closed_port, hanging_server, serve
 from tests.support.streams import Event, follow
 from tests.support.tenants import Tenant
@@ -92,6 +93,30 @@ async def test_who_finds_no_free_connection_is_told_to_come_back(
         assert_unavailable(await client.get("/v1/jobs"))
     assert (await client.get("/v1/jobs")).status_code == 200
     await database.close()
+
+
+async def test_when_postgresql_is_back_so_are_the_pools(tenant: Tenant, settings: Settings) -> None:
+    url = make_url(settings.database_url.get_secret_value())
+    proxy = Proxy(lambda: url.port or 5432)
+    await proxy.open()
+    through = url.set(port=proxy.port).render_as_string(hide_password=False)
+    async with running(tenant, settings, database_url=through) as client:
+        assert (await client.get("/v1/jobs")).status_code == 200
+        await proxy.cut()
+        assert (await client.get("/v1/jobs")).status_code == 200, "a connection that broke was replaced"
+        outage = asyncio.create_task(proxy.refuse(1))
+        await asyncio.sleep(0)  # it has begun
+        assert_unavailable(await client.get("/v1/jobs"))
+        assert_unavailable(await client.get("/readyz"))
+        await outage
+        assert (await client.post("/v1/jobs", json=REQUEST)).status_code == 202
+        assert (await client.get("/readyz")).status_code == 200
+        outage = asyncio.create_task(proxy.hang(4))
+        await asyncio.sleep(0)
+        assert_unavailable(await client.get("/readyz"))
+        await outage
+        assert (await client.get("/readyz")).status_code == 200
+    await proxy.close()
 
 
 @both_brokers
