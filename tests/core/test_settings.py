@@ -80,6 +80,9 @@ def test_the_message_about_a_wrong_setting_gives_no_secret_away(environment: pyt
         ("LEASE_SECONDS", "0"),
         ("DOWNLOAD_URL_SECONDS", str(8 * 86400)),  # more than S3 signs for
         ("LOG_LEVEL", "loud"),
+        ("BROKER", "kafka"),
+        ("SQS_QUEUE_PREFIX", "im.pasto"),
+        ("WORKER_POOL", "gpu 1"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_name(

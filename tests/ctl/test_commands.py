@@ -101,6 +101,7 @@ def test_a_key_can_be_narrow_and_short_lived(owned: str) -> None:
         ),
         (["models", "add", "big", "./nowhere"], "There is no folder"),
         (["models", "add", "big", "s3://models/big"], "needs its --digest"),
+        (["models", "add", "big", ".", "--pool", "gpu 1"], "'gpu 1' is no pool"),
     ],
 )
 def test_a_mistake_is_told_in_words(owned: str, arguments: list[str], complaint: str) -> None:

@@ -21,7 +21,7 @@ import redis
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from impasto_ctl.embedded import Bucket, EmbeddedServers, postgres
+from impasto_ctl.embedded import Bucket, EmbeddedServers, Sqs, postgres
 from impasto_ctl.errors import ChildFailed, ControlError, StateDirectoryInUse
 from tests.support.processes import Script, alive, eventually
 
@@ -150,7 +150,7 @@ def test_valkey_asks_for_the_password(servers: EmbeddedServers) -> None:
 
 
 @pytest.mark.skipif("IMPASTO_S3_ENDPOINT_URL" in os.environ, reason="that server is not ours")
-def test_the_application_may_use_its_bucket_and_nothing_else(servers: EmbeddedServers) -> None:
+def test_the_application_may_use_its_bucket_and_queues_and_nothing_else(servers: EmbeddedServers) -> None:
     bucket = servers.bucket
     s3(bucket).put_object(Bucket=bucket.name, Key="mine", Body=b"x")
     s3(bucket).head_bucket(Bucket=bucket.name)
@@ -159,6 +159,7 @@ def test_the_application_may_use_its_bucket_and_nothing_else(servers: EmbeddedSe
         lambda: s3(bucket).create_bucket(Bucket="another"),
         lambda: s3(bucket).delete_bucket(Bucket=bucket.name),
         lambda: s3(bucket, "iam").create_user(UserName="accomplice"),
+        lambda: s3(bucket, "sqs").list_queues(),
         lambda: s3(bucket, secret="guessed").list_objects_v2(Bucket=bucket.name),
     ]
     for forbidden in attempts:
@@ -242,6 +243,11 @@ def test_servers_that_are_given_are_used_and_none_started_in_their_place(tmp_pat
         assert servers.database_url == "postgresql://owner@db.example/impasto"
         assert servers.redis_url == "redis://cache.example"
         assert servers.bucket == Bucket("pictures", "eu-central-1", "https://s3.example", "AKIA", "secret")
+        assert servers.sqs is None
+    given = ALL_GIVEN | {"IMPASTO_SQS_ENDPOINT_URL": "https://sqs.example"}
+    with EmbeddedServers(tmp_path, environ=given, with_sqs=True) as servers:
+        assert servers.children == []
+        assert servers.sqs == Sqs("us-east-1", "https://sqs.example", None, None)
 
 
 def test_only_what_is_not_given_is_started(tmp_path: Path) -> None:
@@ -249,6 +255,11 @@ def test_only_what_is_not_given_is_started(tmp_path: Path) -> None:
         assert [child.name for child in servers.children] == ["Valkey"]
         with cache(servers) as client:
             assert client.ping()
+    with EmbeddedServers(tmp_path, environ=ALL_GIVEN, with_sqs=True, durable=False) as servers:
+        assert [child.name for child in servers.children] == ["ministack"]
+        assert servers.bucket.endpoint_url == "https://s3.example"
+        assert servers.sqs is not None
+        assert servers.sqs.endpoint_url.startswith("http://127.0.0.1:")
 
 
 def test_a_server_that_cannot_start_shows_why(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ DEVELOPMENT_PEPPER = "development-pepper-never-in-production"
 DEVELOPMENT_ENCRYPTION_KEY = "ZGV2ZWxvcG1lbnQta2V5LW5ldmVyLWluLXByb2R1Y3Q="
 _MIN_SECRET_LENGTH = 32
 
+POOL_NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
+"""What Dramatiq and SQS take for the name of a queue."""
+
 
 class Settings(BaseSettings):
     """What a process needs to know of its surroundings.
@@ -114,7 +117,7 @@ class Settings(BaseSettings):
     )
     default_model: str = Field(default="impasto-shapes", description="Slug used where a request names none.")
 
-    worker_pool: str = "default"
+    worker_pool: str = Field(default="default", pattern=POOL_NAME)
     worker_device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")
     worker_data_dir: Path = Field(default=Path(".impasto/worker"), description="Model cache and scratch.")
     worker_ready_file: Path | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,10 @@ def add(
     from impasto_core.models.service import folder_digest
     from impasto_core.models.tables import Model
     from impasto_core.pipelines.base import Scheduler
+    from impasto_core.settings import POOL_NAME
 
+    if not re.fullmatch(POOL_NAME, pool):
+        raise ControlError(f"{pool!r} is no pool: use up to 63 letters, digits, - and _, a letter first.")
     if scheduler not in list(Scheduler):
         raise ControlError(f"There is no scheduler {scheduler}: use one of {', '.join(Scheduler)}.")
     if not source.startswith("s3://"):
