@@ -73,10 +73,13 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def platform(up: list[str], collector: Collector) -> Iterator[Platform]:
-    """Everything, up until the module's tests are done; then Ctrl-C must leave no process behind."""
+    """Everything, up until the module's tests are done; then Ctrl-C must leave no process behind.
+
+    Wake-ups travel by SQS: test_demo.py has them travel by Redis.
+    """
     # A lost worker's job comes back after a few seconds, not half a minute.
     traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    process = Script(*up[1:], environ={"IMPASTO_LEASE_SECONDS": "4", **traced})
+    process = Script(*up[1:], "--broker", "sqs", environ={"IMPASTO_LEASE_SECONDS": "4", **traced})
     try:
         lines: list[str] = []
         while "Ctrl-C" not in (line := process.line()):
