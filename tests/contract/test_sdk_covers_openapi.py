@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from impasto import APIError, AsyncImpasto, Impasto
 from impasto._pagination import Listing
@@ -20,6 +21,7 @@ from impasto._request import Request
 from impasto.resources.images import Images
 from impasto.types import ImageToImage, TextToImage
 from impasto.types._base import Result
+from impasto.types.webhook_event import UnknownEvent, read_event
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi/openapi.json").read_text())
 NAMES = {"prefer": "wait"}  # what the SDK calls a parameter differently, and why: "Prefer: wait=10"
@@ -165,13 +167,22 @@ def result_of(operation: dict[str, Any]) -> type[Result] | None:
     return described.item if isinstance(described, Listing) else None
 
 
-def models_in(annotation: Any) -> set[type[Result]]:
-    if isinstance(annotation, type) and issubclass(annotation, Result):
+def models_in(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return {model for argument in get_args(annotation) for model in models_in(argument)}
 
 
-def compare(schema: dict[str, Any], model: type[Result]) -> None:
+@pytest.mark.parametrize("event", DOCUMENT["webhooks"])
+def test_every_event_is_a_typed_one(event: str) -> None:
+    body = DOCUMENT["webhooks"][event]["post"]["requestBody"]["content"]["application/json"]
+    for example in body["examples"].values():
+        unwrapped = read_event("evt_1", json.dumps(example["value"]).encode())
+        assert not isinstance(unwrapped, UnknownEvent)
+        compare(body["schema"]["properties"]["data"], type(unwrapped.data))
+
+
+def compare(schema: dict[str, Any], model: type[BaseModel]) -> None:
     """All that the API sends is known, and all that the SDK counts on is sent."""
     schema = resolve(schema)
     properties, fields = schema["properties"], model.model_fields

@@ -19,37 +19,94 @@ class _Received(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
 
-class JobImage(_Received):
-    """An image of the job: `client.images.get(image.id)` has its URL."""
+class ImageData(_Received):
+    """An image of the job: `client.images.get(image.id)` can download it."""
 
     id: str
     index: int
+    node: str
     width: int
     height: int
+    content_type: str
+    size: int
+    """Bytes."""
+    seed: int | None = None
+    path: str
+    """Below the API's base URL."""
 
 
 class JobData(_Received):
-    """A job that has ended: `client.jobs.get(job.id)` has all of it."""
+    """A job that has ended: `client.jobs.get(job.id)` is all of it."""
 
     id: str
     status: SkipValidation[JobStatus]
     pipeline: str | None = None
     model: str | None = None
     workflow: WorkflowReference | None = None
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str]
+    priority: int
     mode: SkipValidation[Literal["live", "test"]]
-    images: list[JobImage] = []
+    images: list[ImageData]
     error: JobFailure | None = None
     cost: int | None = None
     """Credits."""
+    attempt: int
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime
+    path: str
+    """Below the API's base URL."""
+    omitted: SkipValidation[list[str]] = []
+    """What was left empty, `images` or `metadata`, because it was too long to send."""
+
+
+class SpendAlertData(_Received):
+    """Spending has reached 50, 80 or 100 % of a cap."""
+
+    api_key_id: str | None = None
+    """The key whose cap it is; None is the organization's."""
+    month: str
+    percent: int
+    cap: int
+    spent: int
+
+
+class InvoiceData(_Received):
+    """A payment has arrived: for a pack of credits, or for a period of a plan."""
+
+    provider: str
+    payment_id: str
+    pack: str | None = None
+    plan: str | None = None
+    amount: int
+    """In cents."""
+    currency: str
+    credits: int
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+
+
+class EndpointDisabledData(_Received):
+    """An endpoint that is told nothing more, until you enable it again."""
+
+    id: str
+    url: str
+    reason: SkipValidation[Literal["gone", "failing", "manual"]]
+    failing_since: datetime | None = None
+
+
+class TestData(_Received):
+    """You asked for it, with `webhooks.endpoints.test`."""
+
+    __test__: ClassVar[bool] = False  # pytest's, which takes it for a test
+
+    endpoint_id: str
+    message: str
 
 
 class _Event(_Received):
     id: str
-    """The same whenever the event is sent again."""
+    """The same whenever the event comes again."""
     timestamp: datetime
     """When it happened."""
 
@@ -69,24 +126,55 @@ class JobCanceled(_Event):
     data: JobData
 
 
-class WebhookTest(_Event):
-    """You asked for it, with `webhooks.endpoints.test`."""
+class CreditsLow(_Event):
+    """Half of a spend cap is used, or four fifths."""
 
+    type: Literal["credits.low"] = "credits.low"
+    data: SpendAlertData
+
+
+class CreditsExhausted(_Event):
+    """A spend cap is used up."""
+
+    type: Literal["credits.exhausted"] = "credits.exhausted"
+    data: SpendAlertData
+
+
+class InvoicePaid(_Event):
+    type: Literal["invoice.paid"] = "invoice.paid"
+    data: InvoiceData
+
+
+class WebhookEndpointDisabled(_Event):
+    type: Literal["webhook_endpoint.disabled"] = "webhook_endpoint.disabled"
+    data: EndpointDisabledData
+
+
+class WebhookTest(_Event):
     type: Literal["webhook.test"] = "webhook.test"
-    data: dict[str, Any]
+    data: TestData
 
 
 class UnknownEvent(_Event):
-    """An event of a type that this version does not know, or will only learn to."""
+    """An event of a type that this version does not know."""
 
     type: str
     data: dict[str, Any]
 
 
-_Known: TypeAlias = JobSucceeded | JobFailed | JobCanceled | WebhookTest
-Event: TypeAlias = _Known | UnknownEvent
+KnownEvent: TypeAlias = (
+    JobSucceeded
+    | JobFailed
+    | JobCanceled
+    | CreditsLow
+    | CreditsExhausted
+    | InvoicePaid
+    | WebhookEndpointDisabled
+    | WebhookTest
+)
+Event: TypeAlias = KnownEvent | UnknownEvent
 
-_known: TypeAdapter[_Known] = TypeAdapter(Annotated[_Known, Field(discriminator="type")])
+_known: TypeAdapter[KnownEvent] = TypeAdapter(Annotated[KnownEvent, Field(discriminator="type")])
 
 
 def read_event(event_id: str, body: bytes) -> Event:
@@ -103,6 +191,5 @@ def read_event(event_id: str, body: bytes) -> Event:
                 raise
             return UnknownEvent.model_validate(event)
     except ValueError as error:
-        raise WebhookVerificationError(
-            "not-an-event", f"It is signed, but cannot be read: {error}"
-        ) from error
+        detail = f"It is signed by your secret, but cannot be read: {error}"
+        raise WebhookVerificationError("not-an-event", detail) from error

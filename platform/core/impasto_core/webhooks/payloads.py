@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from impasto_core.ids import ApiKeyId, ImageId, JobId, WebhookEndpointId, format_id
 from impasto_core.images.tables import Image
+from impasto_core.jobs.errors import JobError
 from impasto_core.jobs.tables import Job, JobStatus
 from impasto_core.webhooks.tables import DisabledReason, WebhookEndpoint, WebhookEvent
 
@@ -52,7 +53,7 @@ class JobData(BaseModel):
     priority: int
     mode: str
     images: list[ImageData]
-    error: dict[str, Any] | None = Field(description="Why the job failed.")
+    error: JobError | None = Field(description="Why the job failed.")
     cost: int | None = Field(description="Credits.")
     attempt: int = Field(description="How many times a worker has begun it.")
     created_at: AwareDatetime
@@ -66,7 +67,7 @@ class JobData(BaseModel):
     @classmethod
     def of(cls, job: Job, images: Iterable[Image], *, cost: int | None) -> JobData:
         assert job.finished_at is not None  # noqa: S101
-        error = job.error and job.error | {"message": str(job.error["message"])[:MAX_MESSAGE]}
+        error = JobError.model_validate(job.error) if job.error else None
         data = cls(
             id=job.id,
             status=JobStatus(job.status),
@@ -82,7 +83,7 @@ class JobData(BaseModel):
                 ImageData(**image.model_dump(), path=f"/v1/images/{format_id('img', image.id)}")
                 for image in images
             ],
-            error=error,
+            error=error and error.model_copy(update={"message": error.message[:MAX_MESSAGE]}),
             cost=cost,
             attempt=job.attempt,
             created_at=job.created_at,
