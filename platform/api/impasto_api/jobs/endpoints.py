@@ -20,6 +20,7 @@ from impasto_api.jobs import repository, service, waiting
 from impasto_api.jobs.prefer import WaitSeconds
 from impasto_api.jobs.schemas import GraphView, JobRequest, JobView
 from impasto_api.jobs.stream import FINAL_ID, EventStream, resume_point, stream
+from impasto_api.jobs.time_limits import CancelAfter
 from impasto_api.pagination import Page, PageDep, make_page
 from impasto_api.problems import NotFound, TooManyFollowers
 from impasto_api.rate_limits.middleware import RequestLimitsDep
@@ -96,6 +97,7 @@ async def create_job(
     job_request: JobBody,
     key: IdempotencyKey,
     wait: WaitSeconds,
+    after: CancelAfter,
 ) -> Response:
     """Queue a picture to be painted.
 
@@ -109,6 +111,7 @@ async def create_job(
         key=key,
         fingerprint=fingerprint(request, job_request),
         limits=limits,
+        cancel_after=after,
     )
     return await answer_created(services, principal, answer, wait)
 
@@ -227,7 +230,4 @@ async def stream_events(
         return Response(status_code=204)
     after = resume_point(last_event_id)
     waiting.check_room(services, principal.organization_id)
-    return EventStream(
-        stream(services, principal.organization_id, job, after),
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(stream(services, principal.organization_id, job, after))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from opentelemetry import metrics
 from starlette.types import Message as AsgiMessage
 from starlette.types import Receive, Scope, Send
 
+from impasto_api.http_protocol import ABORT
 from impasto_api.jobs import hub, service, waiting
 from impasto_api.jobs.hub import HubClosed, Message
 from impasto_api.jobs.places import QueuePlace
@@ -56,6 +57,10 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._events = events
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_time(message: AsgiMessage) -> None:
             try:
@@ -65,12 +70,13 @@ class EventStream(StreamingResponse):
                 dropped.add(1)
                 logger.info("a reader does not read its stream: it is dropped")
                 # To close would be to wait until it has read what is in the buffer.
-                if abort := scope.get("extensions", {}).get("impasto.abort"):
+                if abort := scope.get("extensions", {}).get(ABORT):
                     abort()
                 raise _TooSlow from None
 
-        with suppress(_TooSlow):
-            await super().__call__(scope, receive, send_in_time)
+        async with aclosing(self._events):
+            with suppress(_TooSlow):
+                await super().__call__(scope, receive, send_in_time)
 
 
 def resume_point(last_event_id: str | None) -> str:
@@ -82,7 +88,9 @@ def resume_point(last_event_id: str | None) -> str:
     return last_event_id
 
 
-async def stream(services: Services, organization_id: UUID, job: JobView, after: str) -> AsyncIterator[bytes]:
+async def stream(
+    services: Services, organization_id: UUID, job: JobView, after: str
+) -> AsyncGenerator[bytes, None]:
     """Ends without the final event only where the process is about to stop."""
     with suppress(HubClosed):
         async with aclosing(messages(services, organization_id, job, after)) as events:
