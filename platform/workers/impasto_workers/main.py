@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from impasto_workers.runtime import open_runtime
 from impasto_workers.services import GraphRuntime, open_services
 from impasto_workers.telemetry import measure_runtime
 from impasto_workers.warm_up import warm_up
+from impasto_workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ def main() -> None:
     configure_logging(settings)
     if settings.worker_ready_file is not None:
         settings.worker_ready_file.unlink(missing_ok=True)  # left by one that was killed
+    faulthandler.register(signal.SIGUSR1)  # the watchdog asks for the stack of every thread
     process = WorkerProcess(settings)
     # Dramatiq's AsyncIO middleware would make such a thread too, but only once it takes messages. Ours is
     # there before and after, so that connections are opened, used and closed on one loop.
@@ -72,10 +75,12 @@ class WorkerProcess:
         """The exit code, once the process was closed and its job has ended or was given back."""
         settings = self._settings
         broker = make_broker(settings)
+        watchdog = Watchdog(settings.lease_seconds)
+        beating = asyncio.create_task(watchdog.beat_forever())
         async with open_services(settings, WakeUps(broker), self._open_runtime) as services:
             measure_runtime(services.runtime)
             await warm_up(services)
-            self._runner = JobRunner(services, on_stuck=self._give_up)
+            self._runner = JobRunner(services, on_stuck=self._give_up, hold=watchdog.hold)
             consumer = take_messages(broker, self._runner, settings.worker_pool)
             with ready_file(settings.worker_ready_file):
                 logger.info("ready on %s for pool %s", settings.worker_device, settings.worker_pool)
@@ -84,6 +89,8 @@ class WorkerProcess:
             self._runner.close(settings.worker_grace_seconds)
             await asyncio.to_thread(stop, consumer, settings.worker_grace_seconds + SETTLE_SECONDS)
             self.left_a_run_behind = services.gpu.is_busy
+        beating.cancel()
+        watchdog.close()
         return self._code
 
     def close(self) -> None:
