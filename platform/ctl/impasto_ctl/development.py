@@ -45,6 +45,7 @@ async def prepare_database(owner_url: str, state: StateDirectory) -> dict[Role, 
             Role.API: state.secret("postgres_api_password"),
             Role.WORKER: state.secret("postgres_worker_password"),
             Role.PAYMENTS: state.secret("postgres_payments_password"),
+            Role.WEBHOOKS: state.secret("postgres_webhooks_password"),
         },
     )
 

@@ -25,7 +25,7 @@ class LocalPlatform:
     base_url: str
     api_key: str
     metrics_urls: list[str]
-    """For Prometheus: of API, worker and sweeper."""
+    """For Prometheus: of API, worker, sweeper and dispatcher."""
 
     def __init__(
         self, state_dir: Path, *, worker_python: Path, progress: Progress, with_sqs: bool = False
@@ -63,7 +63,7 @@ class LocalPlatform:
         return self._servers.redis_url
 
     def pid_of(self, program: str) -> int:
-        """The process id of `api`, `worker` or `sweeper`."""
+        """The process id of `api`, `worker`, `sweeper` or `webhooks`."""
         return next(child.pid for child in self._supervisor.children if child.name == program)
 
     def _start(self, undo: ExitStack) -> None:
@@ -77,7 +77,7 @@ class LocalPlatform:
         asyncio.run(install_demo_model(owner_url))
         self._progress.done("The database is ready")
 
-        self._progress.doing("Starting API, worker and sweeper: the worker loads InvokeAI")
+        self._progress.doing("Starting API, worker, sweeper and dispatcher: the worker loads InvokeAI")
         api = ApiAddress(
             host=os.environ.get("IMPASTO_API_HOST", "127.0.0.1"),
             port=int(os.environ.get("IMPASTO_API_PORT") or state.port("api")),

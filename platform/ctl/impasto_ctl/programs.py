@@ -32,10 +32,15 @@ def platform_programs(
     pepper: str,
     worker_python: Path,
 ) -> list[Program]:
-    """API, worker and sweeper. What the caller's environment says of anything else reaches them unchanged."""
+    """API, worker, sweeper and dispatcher. What the caller's environment says of anything else reaches them
+    unchanged.
+    """
     state = servers.state
     shared = (
-        {"IMPASTO_LOG_FORMAT": "text"}  # a person reads these logs, unless they say otherwise
+        {
+            "IMPASTO_LOG_FORMAT": "text",  # a person reads these logs, unless they say otherwise
+            "IMPASTO_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",  # and runs a receiver beside us
+        }
         | {name: value for name, value in os.environ.items() if name != "IMPASTO_API_KEY_PEPPER"}
         | {"PYTHONUNBUFFERED": "1", "IMPASTO_REDIS_URL": servers.redis_url}
         | _storage(servers)
@@ -77,11 +82,16 @@ def platform_programs(
             | {"IMPASTO_PAYMENTS_DATABASE_URL": database_urls[Role.PAYMENTS]}
             | _metrics(state, "sweeper"),
         ),
+        Program(
+            "webhooks",
+            [sys.executable, "-m", "impasto_workers.webhooks.main"],
+            shared | {"IMPASTO_DATABASE_URL": database_urls[Role.WEBHOOKS]} | _metrics(state, "webhooks"),
+        ),
     ]
 
 
 def _metrics(state: StateDirectory, program: str) -> dict[str, str]:
-    """Each process has a port of its own, whatever the caller's environment says: it cannot fit all three."""
+    """Each process has a port of its own, whatever the caller's environment says: it cannot fit all."""
     return {"IMPASTO_METRICS_PORT": str(state.port(f"{program}-metrics"))}
 
 

@@ -72,8 +72,9 @@ def up(
 ) -> None:
     """Start everything on this machine.
 
-    PostgreSQL, Valkey and an S3 server, the API, one worker and the sweeper: no container engine, no GPU.
-    Ctrl-C stops it all. Data, keys and addresses are kept in the state directory for the next time.
+    PostgreSQL, Valkey and an S3 server, the API, one worker, the sweeper and the dispatcher of webhooks: no
+    container engine, no GPU. Ctrl-C stops it all. Data, keys and addresses are kept in the state directory
+    for the next time.
 
     Where IMPASTO_DATABASE_URL, IMPASTO_REDIS_URL, IMPASTO_S3_ENDPOINT_URL or IMPASTO_SQS_ENDPOINT_URL is set,
     that server is used and none started in its place. Every other IMPASTO_ variable reaches the processes.
