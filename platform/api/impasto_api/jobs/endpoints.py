@@ -194,6 +194,7 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
     "/{job_id}/events",
     operation_id="jobs.events",
     summary="Follow a job",
+    status_code=200,
     response_class=EventStream,
     responses={
         200: {
