@@ -127,6 +127,20 @@ def buy_credits(session: nox.Session) -> None:
         fake.wait()
 
 
+@nox.session(venv_backend="none", requires=["platform", "worker"])
+def chaos(session: nox.Session) -> None:
+    """Kill, pause and cut a platform under load, then ask it for all that it owes: -- --seed N --minutes M"""
+    command = (
+        PLATFORM / "python",
+        "-m",
+        "tests.chaos",
+        "--worker-python",
+        WORKER / "python",
+        *session.posargs,
+    )
+    session.run(*map(str, command), external=True, interrupt_timeout=20, terminate_timeout=5)
+
+
 @nox.session(requires=["worker"])
 def bench(session: nox.Session) -> None:
     """Measure everything, and write docs/benchmarks.md. With names, only those parts."""

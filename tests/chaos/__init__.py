@@ -1,4 +1,4 @@
-"""Proof by kill -9: a platform under load, faults at random, and a look from the outside at what was promised.
+"""Proof by kill -9: a platform under load, faults at random, and a look from outside at what was promised.
 
     nox -s chaos -- --seed 7 --minutes 10
 

@@ -1,7 +1,7 @@
 """`impasto-worker` with a brush in the place of InvokeAI.
 
-All of the process is real but the painting, which is a color and takes a moment. It starts in two seconds and not
-in fifteen, so that many can be killed.
+All of the process is real but the painting, which is a color and takes a moment. It starts in two seconds
+and not in fifteen, so that many can be killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from impasto_workers import main
 from impasto_workers.runtime import Event, RunResult, Step
 from tests.attempts.brush import Brush
 
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.25
 
 
 class SlowBrush(Brush):

@@ -19,9 +19,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tests.chaos import faults
 from tests.chaos.faults import Fault, Kind
 from tests.chaos.house import House, open_house
-from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Servers, pause
 from tests.chaos.verdict import Verdict, judge, unfinished
+from tests.support.proxy import Proxy
 
 TICK_SECONDS = 0.05
 
@@ -62,8 +62,8 @@ class Outcome:
 
 
 def conduct(run: Run, *, report: Callable[[str], None], progress: Callable[[float, int], None]) -> Outcome:
-    """`report` is told what happens; `progress`, many times a second, the seconds that have passed and how many
-    faults were carried out."""
+    """`report` is told what happens; `progress`, many times a second, the seconds that have passed and how
+    many faults were carried out."""
     with start_blocking_portal() as portal, ExitStack() as undo:
         servers = undo.enter_context(Servers(run.folder / "servers", portal))
         house = undo.enter_context(
@@ -102,8 +102,8 @@ def conduct(run: Run, *, report: Callable[[str], None], progress: Callable[[floa
 
 
 def _wait_for_quiet(portal: BlockingPortal, house: House, visits: Sequence[Future[None]]) -> float:
-    """Until every customer was served and nothing is queued, running or unannounced; or time is up, which is for
-    the verdict to say. Returns the seconds that it took."""
+    """Until every customer was served and nothing is queued, running or unannounced; or time is up, which is
+    for the verdict to say. Returns the seconds that it took."""
     began = asked_at = time.monotonic()
     while time.monotonic() - began < QUIET_SECONDS:
         house.tend()

@@ -20,6 +20,10 @@ from impasto import (
     WaitTimeout,
 )
 from impasto.types import AsyncJob
+from tests.chaos.receiver import Receiver
+
+COME_BACK = {"service-unavailable", "idempotency-in-flight"}
+"""The second where the process that has the first request is slow, or was paused in the middle of it."""
 
 PAUSE_SECONDS = (0.1, 1.0)
 """Before an order that was not answered is sent again, beyond the SDK's own retries."""
@@ -32,6 +36,8 @@ class Order:
     customer: str
     key: str
     pictures: int
+    addresses: list[str]
+    """Where its end is to be announced."""
     answers: list[str] = field(default_factory=list)
     """The ids of the jobs that were answered, once for each time that it was sent and accepted."""
     heard: set[str] = field(default_factory=set)
@@ -46,7 +52,13 @@ class Customer:
     """One organization's program. It knows both APIs, and after a failure turns to the other."""
 
     def __init__(
-        self, name: str, api_key: str, api_urls: Sequence[str], models: Sequence[str], seed: int
+        self,
+        name: str,
+        api_key: str,
+        api_urls: Sequence[str],
+        models: Sequence[str],
+        seed: int,
+        receiver: Receiver,
     ) -> None:
         self.name = name
         self.orders: list[Order] = []
@@ -54,6 +66,8 @@ class Customer:
         """Answers that no fault excuses."""
         self.retries = 0
         self._models = models
+        self._receiver = receiver
+        self._addresses = (f"{name}-endpoint", f"{name}-url")
         self._chance = random.Random(f"{seed} {name}")
         self._apis = [AsyncImpasto(api_key, base_url=url, timeout=5, max_retries=1) for url in api_urls]
         self._next_api: Iterator[AsyncImpasto] = itertools.cycle(self._apis)
@@ -66,6 +80,14 @@ class Customer:
         async with AsyncExitStack() as stack:
             for api in self._apis:
                 stack.push_async_callback(api.close)
+
+    async def subscribe(self) -> None:
+        """To the ends of all jobs. Some orders name a URL of their own besides."""
+        endpoint_address, url_address = self._addresses
+        ends = ["job.succeeded", "job.failed", "job.canceled"]
+        endpoint = await self.api.webhooks.endpoints.create(self._receiver.url(endpoint_address), events=ends)
+        self._receiver.trust(endpoint_address, endpoint.secret)
+        self._receiver.trust(url_address, (await self.api.webhooks.secret.get()).secret)
 
     async def shop(self, pause: float, closing: asyncio.Event) -> None:
         """Order every `pause` seconds or so until closing time, and see every order through."""
@@ -83,7 +105,9 @@ class Customer:
         pictures = self._chance.choice((1, 1, 1, 2))
         model = self._models[0] if self._chance.random() < 0.94 else self._models[-1]
         chance = self._chance.random()
-        order = Order(self.name, f"{self.name}-{number}", pictures)
+        own_url = self._chance.random() < 0.2
+        order = Order(self.name, f"{self.name}-{number}", pictures, [*self._addresses[: 1 + own_url]])
+        url = self._receiver.url(self._addresses[1]) if own_url else None
         values = {
             "prompt": f"order {number}",
             "model": model,
@@ -93,22 +117,24 @@ class Customer:
             "steps": 3,
         }
         if chance < 0.1:  # a program that sends everything twice at once
-            await asyncio.gather(self._send(order, values), self._send(order, values))
+            await asyncio.gather(self._send(order, values, url), self._send(order, values, url))
         else:
-            await self._send(order, values)
+            await self._send(order, values, url)
         self.orders.append(order)
         if chance < 0.5:
             await self._wait(order)
         elif chance < 0.6:
             await self._cancel(order)
         if 0.05 < chance < 0.3:  # one that lost the answer, and asks again when much has happened
-            await self._send(order, values)
+            await self._send(order, values, url)
 
-    async def _send(self, order: Order, values: dict[str, Any]) -> None:
+    async def _send(self, order: Order, values: dict[str, Any], url: str | None) -> None:
         """Until it is accepted."""
         while True:
             try:
-                job = await self.api.jobs.create("text-to-image", values, idempotency_key=order.key)
+                job = await self.api.jobs.create(
+                    "text-to-image", values, webhook_url=url, idempotency_key=order.key
+                )
             except (APIConnectionError, ResponseError) as error:
                 self._excuse(error, f"order {order.key}")
                 self.retries += 1
@@ -151,5 +177,7 @@ class Customer:
 
     def _excuse(self, error: APIConnectionError | ResponseError, what: str) -> None:
         """No answer, or "come back later": that is what faults look like. Anything else is a finding."""
-        if isinstance(error, ResponseError) and error.status not in (429, 503):
-            self.surprises.append(f"{what}: {error!r}")
+        if isinstance(error, APIError) and error.code in COME_BACK:
+            return
+        if isinstance(error, ResponseError):
+            self.surprises.append(f"{what}: {error!r}: {error.response.text[:300]}")

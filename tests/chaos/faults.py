@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SERVERS = ("postgres", "valkey", "s3")
-"""Behind a proxy each. S3 is a test server that would forget its users if it were killed: the proxy stands in."""
+"""Behind a proxy each. The S3 server is one for tests, and forgets its users when it is killed: it has the
+proxy's faults only."""
 
 
 class Kind(StrEnum):

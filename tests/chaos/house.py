@@ -34,7 +34,7 @@ RESTART_SECONDS = 0.5
 class House:
     programs: list[Program]
     customers: list[Customer]
-    receiver: Receiver | None
+    receiver: Receiver
     _supervisor: Supervisor
     _servers: Servers
 
@@ -79,17 +79,24 @@ def open_house(
         )
         supervisor = undo.enter_context(
             Supervisor(
-                programs, state, report=report, first_pause=RESTART_SECONDS, longest_pause=RESTART_SECONDS
+                programs,
+                state,
+                report=lambda message: None if "SIGKILL" in message else report(message),  # that was us
+                first_pause=RESTART_SECONDS,
+                longest_pause=RESTART_SECONDS,
             )
         )
         apis = [program.ready_url.removesuffix("/readyz") for program in programs if program.ready_url]
         models = [IMPASTO_SHAPES.slug] + [ON_INVOKEAI] * (worker_python is not None)
+        receiver = portal.call(Receiver, seed)
+        receiver.base_url = undo.enter_context(portal.wrap_async_context_manager(serve(receiver.app)))
         customers = []
         for name, key in keys.items():
-            customer = portal.call(Customer, name, key, apis, models, seed)
+            customer = portal.call(Customer, name, key, apis, models, seed, receiver)
             undo.callback(portal.call, customer.close)
+            portal.call(customer.subscribe)
             customers.append(customer)
-        yield House(programs, customers, None, supervisor, servers)
+        yield House(programs, customers, receiver, supervisor, servers)
 
 
 async def _furnish(owner_url: str, pepper: str, organizations: int, *, with_invokeai: bool) -> dict[str, str]:

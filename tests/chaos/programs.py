@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,18 +34,17 @@ def replicas(
     state = servers.state
     programs: list[Program] = []
     for number in (1, 2):
-        started = platform_programs(
+        api, worker, sweeper, webhooks = platform_programs(
             servers,
             database_urls,
             api=ApiAddress("127.0.0.1", state.port(f"api-{number}")),
             pepper=pepper,
             worker_python=worker_python or Path(sys.executable),
         )
-        programs += [_one_of_many(program, number) for program in started if program.name != "worker"]
-        worker = next(program for program in started if program.name == "worker")
-    for number in range(1, workers + 1):
-        brush = replace(worker, argv=[sys.executable, "-m", "tests.chaos.brush_worker"])
-        programs.append(_worker(brush, str(number), servers, "default"))
+        hasty = replace(webhooks, argv=[sys.executable, "-m", "tests.chaos.hasty_webhooks"])
+        programs += [_one_of_many(program, number) for program in (api, sweeper, hasty)]
+    brush = replace(worker, argv=[sys.executable, "-m", "tests.chaos.brush_worker"])
+    programs += [_worker(brush, str(number), servers, "default") for number in range(1, workers + 1)]
     if worker_python is not None:
         programs.append(_worker(worker, "invokeai", servers, INVOKEAI_POOL))
     return programs
@@ -54,7 +54,7 @@ def _one_of_many(program: Program, number: int | str, **further: str) -> Program
     """Each has a port of its own for metrics, if any: none here."""
     environ = {name: value for name, value in program.environ.items() if name != "IMPASTO_METRICS_PORT"}
     ours = {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "IMPASTO_LEASE_SECONDS": str(LEASE_SECONDS),
         "IMPASTO_SWEEP_SECONDS": "0.5",
         "IMPASTO_WORKER_GRACE_SECONDS": "5",

@@ -8,57 +8,62 @@ from collections import defaultdict
 from fastapi import FastAPI, Request, Response
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+REFUSED = 0.1
+"""The share of webhooks that it fails to take."""
+
+NOT_THANKED_FOR = 0.05
+"""The share that it takes and then fails."""
+
 
 class Receiver:
-    """One for all organizations, each with a path and a secret of its own."""
+    """Has many addresses, each with a secret of its own."""
 
     def __init__(self, seed: int) -> None:
-        self._chance = random.Random(f"receiver {seed}")
-        self._secrets: dict[str, Webhook] = {}
-        self._ids: dict[str, set[str]] = defaultdict(set)
-        self._states: dict[str, set[str]] = defaultdict(set)
-        self.fails = True
-        """Whether it does, at random."""
+        self.base_url = ""
+        """Known once it is served."""
         self.taken = 0
+        self.taken_again = 0
         self.refused = 0
-        self.repeated = 0
         self.forged = 0
+        self._chance = random.Random(f"receiver {seed}")
+        self._verifiers: dict[str, Webhook] = {}
+        self._ids: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._states: dict[str, set[str]] = defaultdict(set)
         self.app = FastAPI()
-        self.app.post("/{organization}")(self._receive)
+        self.app.post("/{address}")(self._receive)
 
-    def trust(self, organization: str, secret: str) -> None:
-        self._secrets[organization] = Webhook(secret)
+    def url(self, address: str) -> str:
+        return f"{self.base_url}/{address}"
 
-    def ids_of(self, job_id: str) -> set[str]:
-        """The webhook-ids under which the job's end was announced."""
-        return self._ids.get(job_id, set())
+    def trust(self, address: str, secret: str) -> None:
+        self._verifiers[address] = Webhook(secret)
+
+    def ids_of(self, address: str, job_id: str) -> set[str]:
+        """The webhook-ids under which the job's end was announced there."""
+        return self._ids.get((address, job_id), set())
 
     def states_of(self, job_id: str) -> set[str]:
-        """The final states that were announced."""
+        """The ends that were announced."""
         return self._states.get(job_id, set())
 
-    async def _receive(self, organization: str, request: Request) -> Response:
-        body = await request.body()
+    async def _receive(self, address: str, request: Request) -> Response:
         try:
-            event = self._secrets[organization].verify(body, dict(request.headers))
+            event = self._verifiers[address].verify(await request.body(), dict(request.headers))
         except WebhookVerificationError:
             self.forged += 1
             return Response(status_code=400)
-        chance = self._chance.random() if self.fails else 1.0
-        if chance < 0.1:
+        chance = self._chance.random()
+        if chance < REFUSED:
             self.refused += 1
             return Response(status_code=500)
-        if event["type"].startswith("job."):
-            self._take(request.headers["webhook-id"], event)
-        if chance < 0.15:  # it has taken it, and the sender does not hear so
-            return Response(status_code=503)
-        return Response(status_code=204)
+        self._take(address, request.headers["webhook-id"], event)
+        return Response(status_code=503 if chance < REFUSED + NOT_THANKED_FOR else 204)
 
-    def _take(self, webhook_id: str, event: dict[str, object]) -> None:
-        self.taken += 1
+    def _take(self, address: str, webhook_id: str, event: dict[str, object]) -> None:
         data = event["data"]
         assert isinstance(data, dict)
-        job_id = str(data["id"])
-        self.repeated += webhook_id in self._ids[job_id]
-        self._ids[job_id].add(webhook_id)
-        self._states[job_id].add(str(event["type"]).removeprefix("job."))
+        ids = self._ids[address, data["id"]]
+        self.taken += 1
+        self.taken_again += webhook_id in ids
+        ids.add(webhook_id)
+        self._states[data["id"]].add(str(event["type"]).removeprefix("job."))

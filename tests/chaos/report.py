@@ -48,17 +48,19 @@ def _summary(outcome: Outcome) -> str:
     customers, verdict = outcome.house.customers, outcome.verdict
     orders = sum(len(customer.orders) for customer in customers)
     answers = sum(len(order.answers) for customer in customers for order in customer.orders)
+    retries = sum(customer.retries for customer in customers)
     ends = ", ".join(f"{number} {end}" for end, number in verdict.ends.most_common())
     attempts = ", ".join(f"{number} took {tries}" for tries, number in sorted(verdict.attempts.items()))
     lines = [
-        f"{orders} jobs accepted ({answers - orders} of them again, {sum(c.retries for c in customers)} requests"
-        f" failed beyond the SDK's own retries): {ends}. Attempts: {attempts}.",
+        f"{orders} jobs accepted: {ends}. {answers - orders} times a key was sent again once answered,"
+        f" and {retries} times because the SDK had given up.",
+        f"Attempts: {attempts}.",
         f"{outcome.kills} kills, {outcome.struck.total()} faults of {len(outcome.plan)} planned;"
         f" quiet {outcome.quiet_seconds:.1f} s after the last.",
     ]
     receiver = outcome.house.receiver
-    if receiver:
-        lines.append(
-            f"{receiver.taken} webhooks taken, {receiver.repeated} of them repeats; {receiver.refused} refused."
-        )
+    lines.append(
+        f"{receiver.taken} webhooks taken, {receiver.taken_again} of them again; {receiver.refused} refused"
+        " at random."
+    )
     return "\n".join(lines)

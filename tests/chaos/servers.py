@@ -17,7 +17,7 @@ from impasto_ctl.embedded.postgres import Postgres
 from impasto_ctl.embedded.valkey import Valkey
 from impasto_ctl.process import stop_together
 from impasto_ctl.state import StateDirectory
-from tests.chaos.proxy import Proxy
+from tests.support.proxy import Proxy
 
 RESTART_SECONDS = 1.0
 """Between the end of a server and the start of the next: a quick orchestrator."""

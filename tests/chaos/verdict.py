@@ -1,4 +1,4 @@
-"""What the platform owes its customers, asked for as they can ask: over HTTP, and with `impastoctl ledger verify`."""
+"""What the platform owes its customers, asked for as they can: over HTTP, and `impastoctl ledger verify`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from impasto.types import AsyncJob, CreditEntry
 from tests.chaos.customers import Customer, Order
 from tests.chaos.receiver import Receiver
 
-EXCUSED = {"worker-lost", "poisoned", "storage-unavailable"}
+EXCUSED = {"poisoned", "storage-unavailable"}
 """Why a job may fail when workers die under it again and again. An error of ours is none."""
 
 
@@ -65,14 +65,12 @@ class Verdict:
         return [f"{check.promise}: {complaint}" for check in self.checks for complaint in check.broken]
 
 
-async def judge(customers: Iterable[Customer], receiver: Receiver | None, owner_url: str) -> Verdict:
+async def judge(customers: Iterable[Customer], receiver: Receiver, owner_url: str) -> Verdict:
     verdict = Verdict()
     async with httpx.AsyncClient(timeout=30) as plain:
-        for customer in customers:
-            await _judge_customer(verdict, customer, receiver, plain)
-    if receiver:
-        verdict.genuine.checked = receiver.taken
-        verdict.genuine.expect(receiver.forged == 0, f"{receiver.forged} could not be verified")
+        await asyncio.gather(*(_judge_customer(verdict, customer, receiver, plain) for customer in customers))
+    verdict.genuine.checked = receiver.taken
+    verdict.genuine.expect(receiver.forged == 0, f"{receiver.forged} could not be verified")
     verified = await asyncio.to_thread(_verify_ledger, owner_url)
     said = verified.stdout + verified.stderr
     verdict.drift.expect(verified.returncode == 0 and "zero drift" in said, said)
@@ -80,7 +78,7 @@ async def judge(customers: Iterable[Customer], receiver: Receiver | None, owner_
 
 
 async def _judge_customer(
-    verdict: Verdict, customer: Customer, receiver: Receiver | None, plain: httpx.AsyncClient
+    verdict: Verdict, customer: Customer, receiver: Receiver, plain: httpx.AsyncClient
 ) -> None:
     api = customer.api
     jobs = {job.id: job async for job in api.jobs.list(limit=100)}
@@ -95,15 +93,15 @@ async def _judge_customer(
     for order in customer.orders:
         verdict.one_job.expect(len(set(order.answers)) == 1, f"{order.key}: {order.answers}")
         job = jobs.get(order.job_id)
-        told = order.heard | (receiver.states_of(order.job_id) if receiver else set())
+        told = order.heard | receiver.states_of(order.job_id)
         verdict.one_end.expect(
             job is not None and job.finished and told <= {job.status},
             f"{order.job_id} is {job and job.status}, and was said to be {told}",
         )
         if job is not None:
             _judge_job(verdict, job, movements[job.id])
-            if receiver:
-                ids = receiver.ids_of(job.id)
+            for address in order.addresses:
+                ids = receiver.ids_of(address, job.id)
                 verdict.announced.expect(len(ids) == 1, f"{job.id} ({job.status}): {ids or 'never'}")
             await _look_at_pictures(verdict, api, plain, order, job)
     verdict.excused.checked += len(customer.orders)
@@ -162,12 +160,15 @@ def _verify_ledger(owner_url: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def unfinished(customers: Iterable[Customer], receiver: Receiver | None) -> int:
+async def unfinished(customers: Iterable[Customer], receiver: Receiver) -> int:
     """How many jobs have not ended, or were not announced."""
     waiting = 0
     for customer in customers:
-        if receiver:
-            waiting += sum(not receiver.ids_of(order.job_id) for order in customer.orders)
+        waiting += sum(
+            not receiver.ids_of(address, order.job_id)
+            for order in customer.orders
+            for address in order.addresses
+        )
         for status in ("queued", "running"):
             page = await customer.api.jobs.list(status=status, limit=100)
             waiting += len(page.data)
