@@ -15,7 +15,7 @@ from impasto_core.settings import Settings
 from impasto_core.webhooks.tables import DeliveryStatus, WebhookDelivery
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
-from tests.support.tenants import make_tenant
+from tests.support.tenants import Tenant, make_tenant
 
 Json = dict[str, Any]
 
@@ -184,7 +184,9 @@ async def test_a_rotated_secret_signs_beside_its_successor_for_a_while(client: h
     assert_problem(too_many, 409, "too-many-webhook-secrets")
 
 
-async def test_the_organizations_own_secret_can_be_looked_up_and_rotated(client: httpx.AsyncClient) -> None:
+async def test_the_organizations_own_secret_can_be_looked_up_and_rotated(
+    client: httpx.AsyncClient, stranger: Tenant
+) -> None:
     first = await client.get("/v1/webhook-secret")
     assert first.status_code == 200
     assert first.json()["secret"].startswith("whsec_")
@@ -192,6 +194,8 @@ async def test_the_organizations_own_secret_can_be_looked_up_and_rotated(client:
     rotated = (await client.post("/v1/webhook-secret/rotate", json={})).json()
     assert rotated["secret"] != first.json()["secret"]
     assert (await client.get("/v1/webhook-secret")).json() == rotated
+    theirs = (await client.get("/v1/webhook-secret", headers=stranger.headers)).json()
+    assert not {theirs["secret"], theirs["public_key"]} & {*first.json().values(), *rotated.values()}
 
 
 async def test_the_log_says_what_was_sent_and_can_be_searched(

@@ -37,7 +37,7 @@ PUBLIC = {"health.live", "health.ready", "health.version"}
 """What needs no key."""
 
 CREATING = {"jobs.create", "quotes.create", "uploads.create", "api_keys.create", "spend_caps.set"}
-CREATING |= {"workflows.create"}
+CREATING |= {"workflows.create", "webhooks.endpoints.create"}
 """What makes new things of one's own. Only jobs, their quotes and caps of keys refer to others: see the last
 tests."""
 
@@ -61,10 +61,16 @@ PAYMENTS = {
 }
 """What an organization buys. They take no ids, and are tried in tests/billing/payments/test_endpoints.py."""
 
+SECRETS = {"webhooks.secret.get", "webhooks.secret.rotate"}
+"""What an organization signs with. They take no ids: see tests/api/test_webhook_endpoints.py."""
+
 BODIES: dict[str, dict[str, Any]] = {
     "api_keys.roll": {"grace_seconds": 0},
     "workflows.add_version": {"workflow": EXAMPLES["WorkflowCreate"]["workflow"]},
     "workflows.create_run": {"input": {}},
+    "webhooks.endpoints.update": {"description": "mine now"},
+    "webhooks.endpoints.rotate_secret": {"overlap_seconds": 0},
+    "webhooks.endpoints.redeliver": {"since": "2026-01-01T00:00:00Z"},
 }
 """What the operations on one thing send."""
 
@@ -99,13 +105,14 @@ def operations() -> Iterator[Operation]:
 OPERATIONS = [
     operation
     for operation in operations()
-    if operation.id not in SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS
+    if operation.id not in SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS | SECRETS
 ]
 ON_ONE_THING = [operation for operation in OPERATIONS if "{" in operation.path]
 LISTS = [operation for operation in OPERATIONS if operation.id.endswith(".list")]
 
 
 async def furnish(client: httpx.AsyncClient, anyone: httpx.AsyncClient, painter: Painter) -> Owner:
+    endpoint = (await client.post("/v1/webhook-endpoints", json={"url": "https://example.com/"})).json()
     body = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
     job = (await client.post("/v1/jobs", json=body)).json()
     await painter.paint_next()
@@ -121,8 +128,11 @@ async def furnish(client: httpx.AsyncClient, anyone: httpx.AsyncClient, painter:
     slug = f"workflow-{job['id'][-12:]}"
     saved = await client.post("/v1/workflows", json=EXAMPLES["WorkflowCreate"] | {"slug": slug})
     assert saved.status_code == 201, saved.text
+    [delivery, *_] = (await client.get("/v1/webhook-deliveries?event_type=job.succeeded")).json()["data"]
     ids = {
         "slug": slug,
+        "endpoint_id": endpoint["id"],
+        "delivery_id": delivery["id"],
         "job_id": job["id"],
         "image_id": image["id"],
         "upload_id": upload.json()["id"],
@@ -158,7 +168,7 @@ def test_it_is_known_of_every_operation_what_it_has_to_do_with_tenancy() -> None
     ]
     assert unknown == [], "say in this file how these keep organizations apart"
     known = {operation.id for operation in operations()}
-    said = SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS | BODIES.keys()
+    said = SHARED | PUBLIC | CREATING | FIGURES | PAYMENTS | SECRETS | BODIES.keys()
     assert said <= known, "and forget those that are no more"
 
 
@@ -177,7 +187,7 @@ async def test_no_operation_gets_at_another_organizations_things(
     for operation in sorted(ON_ONE_THING, key=lambda operation: operation.method == "DELETE"):
         with subtests.test(operation.id, by="owner"):
             response = await call(theirs.client, operation, theirs)
-            assert response.status_code in {200, 201, 204, 409}, response.text
+            assert response.status_code in {200, 201, 202, 204, 409}, response.text
 
 
 async def test_an_operation_on_anothers_thing_answers_as_on_one_that_does_not_exist(
