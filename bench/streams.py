@@ -1,4 +1,4 @@
-"""A thousand open streams in one API process, on real sockets: what they weigh, and how soon all have heard."""
+"""A thousand open streams in one API process, on real sockets: their weight, and how soon all have heard."""
 
 from __future__ import annotations
 

@@ -63,17 +63,17 @@ class Painter:
             )
         async with self.database.session() as session:
             await settle(session, await lifecycle.succeed(session, lease_of(job), images))
-        await self._writer(job).write(Finished())
+        await self._writer(job).write(Finished(organization_id=job.organization_id))
 
     async def fail(self, job: Job, error: JobError) -> None:
         async with self.database.session() as session:
             await settle(session, await lifecycle.fail(session, lease_of(job), error))
-        await self._writer(job).write(Finished())
+        await self._writer(job).write(Finished(organization_id=job.organization_id))
 
     async def finish_cancel(self, job: Job) -> None:
         async with self.database.session() as session:
             await settle(session, await lifecycle.finish_cancel(session, lease_of(job)))
-        await self._writer(job).write(Finished())
+        await self._writer(job).write(Finished(organization_id=job.organization_id))
 
     async def paint_next(self, steps: int = 3) -> Job:
         """Claim a job and bring it to its good end."""

@@ -278,7 +278,7 @@ class Attempt:
     async def _settled(self, job: Job, outcome: AttemptOutcome) -> None:
         logger.info("the attempt ended: %s", outcome.value)
         if JobStatus(job.status).is_final:
-            self._feed.put(Finished())
+            self._feed.put(Finished(organization_id=job.organization_id))
         if outcome is not AttemptOutcome.SUCCEEDED:
             await self._delete_uploads()
         await self._wake_others(job)

@@ -115,7 +115,7 @@ class Sweeper:
             count_attempt(job, AttemptOutcome.LOST)
         for job in jobs:
             if JobStatus(job.status).is_final:
-                await announce_end(self._redis, job.id, job.attempt)
+                await announce_end(self._redis, job)
 
     async def _return_expired_lease(self) -> list[Job]:
         """Each in a transaction of its own, which holds the locks of one ledger, and those last."""

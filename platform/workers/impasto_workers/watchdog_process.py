@@ -126,7 +126,7 @@ class WatchdogProcess:
     async def _announce(self, job: Job) -> None:
         url = self._settings.redis_url.get_secret_value()
         redis = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
-        await announce_end(redis, job.id, job.attempt)
+        await announce_end(redis, job)
         await redis.aclose()
 
     async def _kill(self) -> None:

@@ -186,7 +186,7 @@ async def cancel_job(services: ServicesDep, principal: JobsWriter, job_id: JobId
         job = await lifecycle.cancel(session, job_id)
         await settle(session, job)
     if job.status == JobStatus.CANCELED:
-        await announce_end(services.redis, job.id, job.attempt)
+        await announce_end(services.redis, job)
     return JobView.of(job, [], services)
 
 

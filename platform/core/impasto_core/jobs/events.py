@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from impasto_core.ids import JobId
+from impasto_core.jobs.tables import Job
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +70,13 @@ class ImageMade(BaseModel):
 
 
 class Finished(BaseModel):
-    """The job has reached a final state in PostgreSQL. Not shown to callers: wakes those who wait for it."""
+    """The job has reached a final state in PostgreSQL. Not shown to callers: wakes those who wait for it.
+
+    `organization_id` is no part of the entry: it says who else may want to hear of it, if anyone.
+    """
 
     type: Literal["finished"] = "finished"
+    organization_id: UUID | None = Field(default=None, exclude=True)
 
 
 class Unknown(BaseModel):
@@ -96,6 +101,7 @@ class EventWriter:
 
     def __init__(self, redis: Redis, job_id: UUID, attempt: int) -> None:
         self._redis = redis
+        self._job_id = job_id
         self._key = stream_key(job_id)
         self._attempt = attempt
         self._number = 0
@@ -113,6 +119,8 @@ class EventWriter:
             )
             pipe.expire(self._key, _KEEP_SECONDS)
             pipe.publish(self._key, "")
+            if isinstance(event, Finished) and event.organization_id:
+                pipe.publish(ends_channel(event.organization_id), str(self._job_id))
             try:
                 await pipe.execute()
             except ResponseError as error:
@@ -121,15 +129,16 @@ class EventWriter:
                 raise
 
 
-async def announce_end(redis: Redis, job_id: UUID, attempt: int) -> None:
-    """Wake those who wait for a job that ended without its worker. `attempt` is the job's last.
+async def announce_end(redis: Redis, job: Job) -> None:
+    """Wake those who wait for a job that ended without its worker.
 
     Best effort, and written as if by the next attempt, so that a worker that comes back late is fenced.
     """
     try:
-        await EventWriter(redis, job_id, attempt + 1).write(Finished())
+        finished = Finished(organization_id=job.organization_id)
+        await EventWriter(redis, job.id, job.attempt + 1).write(finished)
     except (RedisError, Fenced) as error:
-        logger.warning("the end of job %s was not announced: %r", job_id, error)
+        logger.warning("the end of job %s was not announced: %r", job.id, error)
 
 
 class EventReader:
@@ -174,6 +183,11 @@ def order(entry_id: str) -> tuple[int, int]:
 def stream_key(job_id: UUID) -> str:
     """The name of a job's stream, and of the channel on which its entries are announced."""
     return f"impasto:job:{job_id}:events"
+
+
+def ends_channel(organization_id: UUID) -> str:
+    """Where the ids of an organization's jobs are told as they end, at most once."""
+    return f"impasto:organization:{organization_id}:ends"
 
 
 def job_of(key: bytes) -> UUID:
