@@ -109,9 +109,11 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
         model = await register_model(owner)
         tenant = await make_tenant(owner, settings)
         async with httpx.AsyncClient(base_url=url, headers=tenant.headers) as client:
+            endpoint = await client.post("/v1/webhook-endpoints", json={"url": "https://example.com/"})
             body = {"pipeline": "text-to-image", "input": {"prompt": "a big red heart"}}
             job = (await client.post("/v1/jobs", json=body)).json()
             await Painter(worker, redis, settings).paint_next()
+            [delivery] = (await client.get("/v1/webhook-deliveries")).json()["data"]
             [image] = (await client.get(f"/v1/jobs/{job['id']}")).json()["images"]
             upload = await client.post("/v1/uploads", json={"content_type": "image/png", "size": len(png())})
             key = await client.post("/v1/api-keys", json={"name": "furniture"})
@@ -138,6 +140,8 @@ async def furnish(url: str, servers: EmbeddedServers, urls: DatabaseUrls, pepper
             "pipeline_id": "text-to-image",
             "node_type": "noise",
             "spend_cap_id": cap.json()["id"],
+            "endpoint_id": endpoint.json()["id"],
+            "delivery_id": delivery["id"],
             "slug": "tiger",
             "version": "1",
         },
