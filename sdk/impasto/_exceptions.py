@@ -51,6 +51,12 @@ _HINTS = {
     503: "Try again in a moment.",
 }
 
+_CANCELED = {
+    "deadline": ": it had not ended by its deadline",
+    "queue-limit": ": no worker had begun it in time",
+    "run-limit": ": it ran for longer than its max_run_seconds",
+}
+
 
 WebhookRefusal: TypeAlias = Literal[
     "missing-header", "invalid-header", "too-old", "too-new", "wrong-signature", "not-an-event"
@@ -307,7 +313,7 @@ class JobFailed(JobError):
 
 
 class JobCanceled(JobError):
-    """The job was canceled before it ended."""
+    """The job was canceled before it ended: `job.cancel_reason` says why."""
 
     def __init__(self, job: Job[Any]) -> None:
         super().__init__(job)
@@ -315,7 +321,8 @@ class JobCanceled(JobError):
         self.job_id: str = job.id
 
     def __str__(self) -> str:
-        return f"job {self.job_id} was canceled"
+        why = _CANCELED.get(self.job.cancel_reason or "", "")
+        return f"job {self.job_id} was canceled{why}"
 
 
 class WaitTimeout(JobError, TimeoutError):

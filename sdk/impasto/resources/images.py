@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Generic, TypeAlias
 
 from .. import _files as files
@@ -41,6 +42,8 @@ class Images(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        cancel_after: int | str | None = None,
+        deadline: datetime | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -61,6 +64,8 @@ class Images(Resource[Colour], Generic[Colour]):
             priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             webhook_url: told when the job has ended: read what it gets with `impasto.webhooks.unwrap`.
+            cancel_after: cancel the job where it has not ended by then: seconds, or "90s", "5m", "1h30m".
+            deadline: the same as a moment. At most, and by default, 24 hours from now.
             idempotency_key: with the same key you get the same images, not new ones, for 24 hours.
             timeout: seconds to wait for the images, None for as long as it takes.
             on_progress: called with a `Progress` at every change.
@@ -93,8 +98,9 @@ class Images(Resource[Colour], Generic[Colour]):
             priority=priority,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
         )
-        request = create_job(body, idempotency_key=idempotency_key)
+        request = create_job(body, cancel_after=cancel_after, idempotency_key=idempotency_key)
         return await make_images(self._core, request, timeout, on_progress, progress)
 
     @method
@@ -117,6 +123,8 @@ class Images(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        cancel_after: int | str | None = None,
+        deadline: datetime | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -152,8 +160,9 @@ class Images(Resource[Colour], Generic[Colour]):
             priority=priority,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
         )
-        request = create_job(body, idempotency_key=idempotency_key)
+        request = create_job(body, cancel_after=cancel_after, idempotency_key=idempotency_key)
         return await make_images(self._core, request, timeout, on_progress, progress)
 
     @paged

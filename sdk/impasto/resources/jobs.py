@@ -32,6 +32,10 @@ class Jobs(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        cancel_after: int | str | None = None,
+        deadline: datetime | None = None,
+        max_queue_seconds: int | None = None,
+        max_run_seconds: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> ask.Request[Job[Colour]]:
@@ -48,6 +52,10 @@ class Jobs(Resource[Colour], Generic[Colour]):
             priority: -10 to 10, 0 by default. Of your organization's jobs the higher start first.
             max_cost: credits; a job that is quoted at more is refused with `QuoteAboveMaxCostError`.
             webhook_url: told when the job has ended: read what it gets with `impasto.webhooks.unwrap`.
+            cancel_after: cancel the job where it has not ended by then: seconds, or "90s", "5m", "1h30m".
+            deadline: the same as a moment. At most, and by default, 24 hours from now.
+            max_queue_seconds: cancel it where no worker has begun it within this time.
+            max_run_seconds: cancel it once it has kept a device busy for so long.
             wait: seconds (1 to 60) the API may hold the answer until the job has ended.
             idempotency_key: with the same key you get the same job, not a second one, for 24 hours. By
                 default each call makes a key of its own, so that its retries make one job.
@@ -60,8 +68,11 @@ class Jobs(Resource[Colour], Generic[Colour]):
             priority=priority,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
+            max_queue_seconds=max_queue_seconds,
+            max_run_seconds=max_run_seconds,
         )
-        return create_job(body, wait=wait, idempotency_key=idempotency_key)
+        return create_job(body, wait=wait, cancel_after=cancel_after, idempotency_key=idempotency_key)
 
     @endpoint
     def get(self, job_id: str) -> ask.Request[Job[Colour]]:
@@ -147,6 +158,9 @@ def job_body(
     priority: int | None = None,
     max_cost: int | None = None,
     webhook_url: str | None = None,
+    deadline: datetime | None = None,
+    max_queue_seconds: int | None = None,
+    max_run_seconds: int | None = None,
 ) -> dict[str, object]:
     """What jobs and quotes are asked for with."""
     return ask.given(
@@ -158,14 +172,23 @@ def job_body(
             "priority": priority,
             "max_cost": max_cost,
             "webhook_url": webhook_url,
+            "deadline": deadline,
+            "max_queue_seconds": max_queue_seconds,
+            "max_run_seconds": max_run_seconds,
         }
     )
 
 
 def create_job(
-    body: Mapping[str, object], *, wait: int | None = None, idempotency_key: str | None = None
+    body: Mapping[str, object],
+    *,
+    wait: int | None = None,
+    cancel_after: int | str | None = None,
+    idempotency_key: str | None = None,
 ) -> ask.Request[Job[Colour]]:
-    return post_job(ask.path("jobs"), body, wait=wait, idempotency_key=idempotency_key)
+    return post_job(
+        ask.path("jobs"), body, wait=wait, cancel_after=cancel_after, idempotency_key=idempotency_key
+    )
 
 
 def post_job(
@@ -173,12 +196,15 @@ def post_job(
     body: Mapping[str, object],
     *,
     wait: int | None = None,
+    cancel_after: int | str | None = None,
     idempotency_key: str | None = None,
 ) -> ask.Request[Job[Colour]]:
     """To any path that answers with a new job."""
     headers = ask.idempotency_header(idempotency_key)
     if wait is not None:
         headers["prefer"] = f"wait={wait}"
+    if cancel_after is not None:
+        headers["cancel-after"] = str(cancel_after)
     return ask.post(
         path,
         Job[Colour],

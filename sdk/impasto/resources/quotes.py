@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Generic
 
 from .. import _request as ask
@@ -25,6 +26,9 @@ class Quotes(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        deadline: datetime | None = None,
+        max_queue_seconds: int | None = None,
+        max_run_seconds: int | None = None,
     ) -> ask.Request[QuoteWithBalance]:
         """The most that the same call of `jobs.create` would cost. Nothing is run and nothing stored."""
         body = job_body(
@@ -35,5 +39,8 @@ class Quotes(Resource[Colour], Generic[Colour]):
             priority=priority,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
+            max_queue_seconds=max_queue_seconds,
+            max_run_seconds=max_run_seconds,
         )
         return ask.post(ask.path("quotes"), QuoteWithBalance, body, repeatable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Generic
 
 from .. import _request as ask
@@ -105,6 +106,10 @@ class Workflows(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        cancel_after: int | str | None = None,
+        deadline: datetime | None = None,
+        max_queue_seconds: int | None = None,
+        max_run_seconds: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> ask.Request[Job[Colour]]:
@@ -121,9 +126,12 @@ class Workflows(Resource[Colour], Generic[Colour]):
             metadata=metadata,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
+            max_queue_seconds=max_queue_seconds,
+            max_run_seconds=max_run_seconds,
         )
         path = ask.path("workflows", slug, "runs")
-        return post_job(path, body, wait=wait, idempotency_key=idempotency_key)
+        return post_job(path, body, wait=wait, cancel_after=cancel_after, idempotency_key=idempotency_key)
 
     @method
     async def run(
@@ -136,6 +144,8 @@ class Workflows(Resource[Colour], Generic[Colour]):
         priority: int | None = None,
         max_cost: int | None = None,
         webhook_url: str | None = None,
+        cancel_after: int | str | None = None,
+        deadline: datetime | None = None,
         idempotency_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnProgress | None = None,
@@ -163,9 +173,13 @@ class Workflows(Resource[Colour], Generic[Colour]):
             metadata=metadata,
             max_cost=max_cost,
             webhook_url=webhook_url,
+            deadline=deadline,
         )
         request: ask.Request[Job[Any]] = post_job(
-            ask.path("workflows", slug, "runs"), body, idempotency_key=idempotency_key
+            ask.path("workflows", slug, "runs"),
+            body,
+            cancel_after=cancel_after,
+            idempotency_key=idempotency_key,
         )
         return await make_images(self._core, request, timeout, on_progress, progress)
 
@@ -178,6 +192,9 @@ def _run_body(
     priority: int | None,
     max_cost: int | None,
     webhook_url: str | None,
+    deadline: datetime | None,
+    max_queue_seconds: int | None = None,
+    max_run_seconds: int | None = None,
 ) -> dict[str, object]:
     return ask.given(
         {
@@ -187,6 +204,9 @@ def _run_body(
             "priority": priority,
             "max_cost": max_cost,
             "webhook_url": webhook_url,
+            "deadline": deadline,
+            "max_queue_seconds": max_queue_seconds,
+            "max_run_seconds": max_run_seconds,
         }
     )
 

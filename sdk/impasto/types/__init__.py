@@ -17,7 +17,7 @@ from .event import (
 )
 from .image import AsyncImage, Image
 from .inputs import ImageToImage, TextToImage
-from .job import AsyncImageList, AsyncJob, ImageList, Job, JobFailure, JobStatus, QueuePlace
+from .job import AsyncImageList, AsyncJob, CancelReason, ImageList, Job, JobFailure, JobStatus, QueuePlace
 from .model import Model
 from .node import Graph, NodeDetails, NodeInput, NodeOutput, NodeSummary
 from .pipeline import Pipeline, PipelineLimits
@@ -54,6 +54,7 @@ __all__ = [
     "AsyncImageList",
     "AsyncJob",
     "AutoTopUp",
+    "CancelReason",
     "Canceled",
     "CheckoutSession",
     "CreditBalance",

@@ -15,14 +15,19 @@ from .workflow import WorkflowReference
 JobStatus: TypeAlias = Literal["queued", "running", "succeeded", "failed", "canceled"]
 
 
+CancelReason: TypeAlias = Literal["requested", "deadline", "queue-limit", "run-limit"]
+
+
 class JobFailure(Result):
     """Why a job failed."""
 
     code: str
+    """out-of-memory, node-failed, time-limit, poisoned, ...: there may be new ones."""
     message: str
     node_id: str | None = None
     node_type: str | None = None
     retryable: bool
+    """The platform has tried it again already; the same request may succeed later."""
 
 
 class QueuePlace(Result):
@@ -63,6 +68,13 @@ class Job(Result, Generic[Colour]):
     """Where it stands while it is queued. None in lists, and in the answer that made the job."""
     attempt: int
     cancel_requested: bool
+    cancel_reason: SkipValidation[CancelReason | None] = None
+    """Why it was canceled: because you asked for it, or because a limit of its time was over."""
+    deadline: datetime | None = None
+    """It has ended by then."""
+    queue_deadline: datetime | None = None
+    """A worker has begun it by then."""
+    max_run_seconds: int | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -28,7 +28,7 @@ async def cancel_after(
         ),
     ] = None,
 ) -> timedelta | None:
-    """As Replicate's header of the same name (https://replicate.com/docs/topics/predictions/lifecycle)."""
+    """As Replicate's header of the same name."""
     if header is None:
         return None
     found = _DURATION.fullmatch(header.strip())
