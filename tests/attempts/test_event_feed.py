@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 
 from impasto_core.ids import new_id
-from impasto_core.jobs.events import EventReader, EventWriter, Finished, Node, Step, StreamEvent
+from impasto_core.jobs.events import EventWriter, Finished, Node, Step, StreamEvent
 from impasto_workers import event_feed
 from impasto_workers.event_feed import EventFeed
+from tests.support.job_desk import events_in
 
 
 def step(number: int, node: str = "denoise_0") -> Step:
     return Step(node=node, step=number, total=1000, progress=number / 1000)
-
-
-async def written(redis: Redis, job_id: UUID) -> list[StreamEvent]:
-    return [event for _, event in await EventReader(redis, job_id).read("0-0")]
 
 
 async def test_events_are_written_in_order(redis: Redis) -> None:
@@ -34,7 +30,7 @@ async def test_events_are_written_in_order(redis: Redis) -> None:
     for event in events:
         feed.put(event)
     await feed.close()
-    assert await written(redis, job_id) == events
+    assert await events_in(redis, job_id) == events
 
 
 async def test_steps_that_came_too_fast_are_left_out_but_not_the_last(redis: Redis) -> None:
@@ -44,7 +40,7 @@ async def test_steps_that_came_too_fast_are_left_out_but_not_the_last(redis: Red
         feed.put(step(number))
     feed.put(Finished())
     await feed.close()
-    events = await written(redis, job_id)
+    events = await events_in(redis, job_id)
     assert len(events) < 100
     assert events[-2:] == [step(1000), Finished()]
 

@@ -18,7 +18,7 @@ from impasto_billing.prices import price_list_of
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.images.tables import Image
-from impasto_core.jobs.events import EventReader, StreamEvent
+from impasto_core.jobs.events import FIRST, EventReader, StreamEvent
 from impasto_core.jobs.tables import Job, JobAttempt
 from impasto_core.models.tables import Model
 from impasto_core.pipelines import PIPELINES
@@ -113,4 +113,12 @@ class Jobs:
 
 async def events_of(redis: Redis, job: Job) -> list[StreamEvent]:
     """All that its stream has now."""
-    return [event for _, event in await EventReader(redis, job.id).read("0-0")]
+    return await events_in(redis, job.id)
+
+
+async def events_in(redis: Redis, job_id: UUID) -> list[StreamEvent]:
+    reader, after, events = EventReader(redis, job_id), FIRST, []
+    while entries := await reader.read(after):
+        after = entries[-1][0]
+        events += [event for _, event in entries]
+    return events

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8000, ge=0, le=65535)
     max_body_bytes: int = 1_000_000
     max_followers: int = Field(
-        default=1000, ge=1, description="Streams and waits that one organization may have open in one process."
+        default=1000, ge=1, description="Streams and waits of one organization, open at once in one process."
     )
     idempotency_hours: int = Field(default=24, ge=1)
     address_requests_per_minute: int = Field(
