@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from redis.asyncio import Redis
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_core.clock import utc_now
@@ -258,6 +258,30 @@ async def test_a_job_over_its_time_limit_fails(jobs: Jobs, services: Services, b
     }
 
 
+async def test_a_job_over_a_limit_that_its_owner_set_is_canceled_and_says_which(
+    jobs: Jobs, runner: JobRunner, brush: Brush
+) -> None:
+    long, overdue = await jobs.add(), await jobs.add()
+    await jobs.change(long, max_run_seconds=1)
+    await jobs.change(overdue, deadline=func.now() + timedelta(seconds=1))
+    for job, reason in ((long, "run-limit"), (overdue, "deadline")):
+        async with running(runner, brush) as task:
+            await task
+        canceled = await jobs.get(job)
+        assert (canceled.status, canceled.cancel_reason, canceled.error) == ("canceled", reason, None)
+        assert await jobs.outcomes(job) == ["canceled"]
+
+
+async def test_a_job_claimed_after_its_deadline_never_reaches_the_device(
+    jobs: Jobs, runner: JobRunner, brush: Brush
+) -> None:
+    job = await jobs.add()
+    await jobs.change(job, deadline=func.now() - timedelta(seconds=1))
+    await runner.run_next_job("default")
+    assert (await jobs.get(job)).cancel_reason == "deadline"
+    assert brush.runs == 0
+
+
 async def test_an_attempt_that_was_overtaken_leaves_nothing_behind(
     jobs: Jobs, runner: JobRunner, brush: Brush, worker_database: Database, services: Services, redis: Redis
 ) -> None:
@@ -302,6 +326,34 @@ async def test_an_attempt_overtaken_at_the_last_moment_deletes_what_it_uploaded(
     assert (await jobs.get(job)).status == "queued"
     assert await jobs.outcomes(job) == ["lost"]
     assert not any([await exists(store, key) for key in keys_of(job)])
+
+
+async def test_a_late_worker_cannot_upload_over_what_its_successor_made(
+    jobs: Jobs, services: Services, worker_database: Database
+) -> None:
+    job = await jobs.add()
+
+    class LateStore(ObjectStore):
+        """Before it stores anything, the job is lost to a successor, who ends it."""
+
+        overtaken = False
+
+        async def put(self, key: str, data: bytes, content_type: str) -> None:
+            if not self.overtaken:
+                self.overtaken = True
+                await jobs.expire_lease(job)
+                async with worker_database.session() as session:
+                    await lifecycle.return_expired_leases(session)
+                await JobRunner(services, on_stuck=fail_loudly).run_next_job("default")
+            await super().put(key, b"late", content_type)
+
+    late = LateStore(services.settings)
+    await JobRunner(replace(services, store=late), on_stuck=fail_loudly).run_next_job("default")
+    assert await jobs.outcomes(job) == ["lost", "succeeded"]
+    [image] = await jobs.images(job)
+    assert [image.object_key, image.thumbnail_key] == keys_of(job, attempt_number=2)
+    assert hashlib.sha256(await services.store.get(image.object_key)).hexdigest() == image.sha256
+    assert not any([await exists(services.store, key) for key in keys_of(job, attempt_number=1)])
 
 
 # How it may go wrong
