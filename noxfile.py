@@ -28,7 +28,7 @@ PLATFORM_DISTRIBUTIONS = [
         f"-e./platform/{name}"
         for name in ("core", "billing", "api", "workers", "demo_model", "ctl[embedded]")
     ),
-    "-e./sdk[pil]",
+    "-e./sdk[ed25519,pil]",
 ]
 DEV, WORKER_DEV, BENCH = (
     nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)

@@ -1,10 +1,10 @@
-"""Receive webhooks on this machine: verify each, and print what it says. Needs IMPASTO_API_KEY, as quickstart.py.
+"""Receive webhooks: verify each, and print what it says. Needs IMPASTO_API_KEY, as quickstart.py does.
 
-python examples/webhook_receiver.py          in one shell,
-python examples/quickstart.py                in another
+    python examples/webhook_receiver.py     # in one shell
+    python examples/quickstart.py           # in another
 
-It makes an endpoint for itself and deletes it in the end, so that it need not be told a secret. An installation
-elsewhere cannot reach this machine: give the URL at which it can, such as that of a tunnel, as the argument.
+It makes an endpoint for itself, and deletes it in the end. A platform elsewhere cannot reach this machine:
+pass the URL of a tunnel, and the port that it leads to.
 """
 
 import sys
@@ -24,7 +24,7 @@ def handle(event: webhooks.Event) -> None:
     seen.add(event.id)
     match event:
         case webhooks.JobSucceeded():
-            print(f"{event.data.id} succeeded: {len(event.data.images)} images, {event.data.cost} credits")
+            print(f"{event.data.id} succeeded: {', '.join(image.id for image in event.data.images)}")
         case webhooks.JobFailed():
             print(f"{event.data.id} failed: {event.data.error and event.data.error.message}")
         case _:
@@ -48,7 +48,9 @@ class Receiver(BaseHTTPRequestHandler):
         pass  # what is printed is the events
 
 
-with Impasto() as client, ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+port = int(sys.argv[2]) if len(sys.argv) > 2 else 0  # any that is free
+
+with Impasto() as client, ThreadingHTTPServer(("127.0.0.1", port), Receiver) as server:
     url = sys.argv[1] if len(sys.argv) > 1 else f"http://127.0.0.1:{server.server_port}/"
     endpoint = client.webhooks.endpoints.create(url, description="webhook_receiver.py")
     secret = endpoint.secret
