@@ -31,11 +31,17 @@ from impasto_core.database.tables import (
     Membership,
     Upload,
     User,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookSecret,
     Workflow,
     WorkflowVersion,
 )
 from impasto_core.ids import new_id
 from impasto_core.models.tables import Model
+from tests.support.databases import DatabaseUrls
 from tests.support.job_desk import Jobs
 from tests.support.tenants import Tenant
 
@@ -99,6 +105,9 @@ async def full(owner_database: Database, model: Model, tenant: Tenant, stranger:
             session.add_all([person, image, upload, record, attempt, workflow])
             session.add_all([*_spending(organization_id), *_payments(organization_id)])
             await session.flush()
+            for row in _webhooks(organization_id):
+                session.add(row)
+                await session.flush()
             session.add(version)
             session.add(Membership(organization_id=organization_id, user_id=person.id))
 
@@ -110,6 +119,27 @@ def _spending(organization_id: UUID) -> list[SQLModel]:
         SpendCap(organization_id=organization_id, amount=1, updated_at=now),
         SpendAlert(organization_id=organization_id, month=month, cap=1, percent=100, spent=1),
     ]
+
+
+def _webhooks(organization_id: UUID) -> list[SQLModel]:
+    endpoint = WebhookEndpoint(organization_id=organization_id, url="https://example.com/")
+    event = WebhookEvent(organization_id=organization_id, type="webhook.test", data={})
+    delivery = WebhookDelivery(
+        organization_id=organization_id, event_id=event.id, endpoint_id=endpoint.id, lane=endpoint.id
+    )
+    secret = WebhookSecret(
+        organization_id=organization_id, endpoint_id=endpoint.id, kind="hmac", ciphertext=b""
+    )
+    attempt = WebhookAttempt(
+        delivery_id=delivery.id,
+        number=1,
+        organization_id=organization_id,
+        started_at=utc_now(),
+        duration_ms=1,
+        outcome="failed",
+        url=endpoint.url,
+    )
+    return [endpoint, event, delivery, secret, attempt]
 
 
 def _payments(organization_id: UUID) -> list[SQLModel]:
@@ -174,7 +204,7 @@ async def test_row_level_security_is_on_and_forced_for_every_tenant_table(owner_
         assert sorted(found.scalars()) == sorted(TENANT_TABLES)
 
 
-@pytest.mark.parametrize("role", [Role.API, Role.WORKER])
+@pytest.mark.parametrize("role", [Role.API, Role.WORKER, Role.WEBHOOKS])
 async def test_no_process_but_the_owner_can_step_around_a_policy(
     owner_database: Database, role: Role
 ) -> None:
@@ -300,6 +330,10 @@ async def test_the_api_may_do_nothing_it_does_not_need(
         "INSERT INTO memberships SELECT * FROM memberships",
         "UPDATE models SET source = 'file:///etc'",
         "SELECT * FROM users",
+        "UPDATE webhook_secrets SET ciphertext = ''",
+        "UPDATE webhook_events SET data = '{}'",
+        "UPDATE webhook_deliveries SET url = 'https://example.com/'",
+        "UPDATE webhook_attempts SET response_body = ''",
         "UPDATE idempotency_records SET body = '{}'",
         "UPDATE alembic_version SET version_num = ''",
         "ALTER TABLE jobs DISABLE ROW LEVEL SECURITY",
@@ -342,6 +376,9 @@ async def test_the_worker_may_do_nothing_it_does_not_need(
         "SELECT * FROM users",
         "SELECT * FROM find_api_key('')",
         "SELECT touch_api_keys('{}', '{}')",
+        "SELECT * FROM webhook_secrets",
+        "SELECT url FROM webhook_endpoints",
+        "SELECT data FROM webhook_events",
         "INSERT INTO jobs SELECT * FROM jobs",
         "DELETE FROM jobs",
         "UPDATE jobs SET organization_id = gen_random_uuid()",
@@ -355,3 +392,27 @@ async def test_the_worker_may_do_nothing_it_does_not_need(
         with subtests.test(statement):
             async with refused("permission denied"):
                 await rows(worker_database, statement)
+
+
+@pytest.mark.usefixtures("full")
+async def test_the_dispatcher_sees_no_more_than_webhooks(
+    urls: DatabaseUrls, subtests: pytest.Subtests
+) -> None:
+    database = Database(urls.webhooks, pool_size=1)
+    for table in ("webhook_endpoints", "webhook_secrets", "webhook_events", "webhook_deliveries"):
+        with subtests.test(table):
+            assert await rows(database, f"SELECT * FROM {table}") == 2  # noqa: S608
+    for statement in (
+        "SELECT * FROM jobs",
+        "SELECT * FROM organizations",
+        "SELECT * FROM api_keys",
+        "UPDATE webhook_endpoints SET url = 'https://example.com/'",
+        "UPDATE webhook_secrets SET ciphertext = ''",
+        "DELETE FROM webhook_deliveries",
+        "SELECT * FROM webhook_attempts",
+        "SET ROLE impasto_worker",
+    ):
+        with subtests.test(statement):
+            async with refused("permission denied"):
+                await rows(database, statement)
+    await database.close()

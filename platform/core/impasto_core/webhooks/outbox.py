@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Text, any_, func, literal
+from sqlalchemy import ColumnElement, Text, any_, delete, func, literal
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -99,6 +99,14 @@ async def publish_test(session: AsyncSession, endpoint: WebhookEndpoint, now: da
 async def wake(session: AsyncSession) -> None:
     """Let the dispatchers look, once this is committed, for what has come due without an insert."""
     await session.exec(select(func.pg_notify(CHANNEL, "")))
+
+
+async def forget(session: AsyncSession, *, before: datetime, limit: int) -> int:
+    """Delete events that are older, so many at most, with their deliveries and the log of those. How many."""
+    old = select(WebhookEvent.id).where(WebhookEvent.created_at < before)
+    old = old.order_by(col(WebhookEvent.created_at)).limit(limit)
+    deleted = delete(WebhookEvent).where(col(WebhookEvent.id).in_(old))
+    return (await session.exec(deleted.execution_options(synchronize_session=False))).rowcount
 
 
 async def _who_wants_to_know(

@@ -58,11 +58,17 @@ class Sender:
     """Opens a connection for each attempt: nothing of one receiver's is left for another."""
 
     def __init__(
-        self, guard: Guard, clock: Clock = utc_now, *, attempt_seconds: float = ATTEMPT_SECONDS
+        self,
+        guard: Guard,
+        clock: Clock = utc_now,
+        *,
+        attempt_seconds: float = ATTEMPT_SECONDS,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._guard = guard
         self._clock = clock
         self._attempt_seconds = attempt_seconds
+        self._body_seconds = body_seconds
         self._network = GuardedNetwork(guard)
         self._tls = httpcore.default_ssl_context()
 
@@ -91,7 +97,7 @@ class Sender:
                 response = await undo.enter_async_context(
                     connection.stream("POST", url, headers=list(headers.items()), content=body)
                 )
-            read = await _beginning(response)
+            read = await _beginning(response, self._body_seconds)
         return self._answer(response, read)
 
     def _answer(self, response: httpcore.Response, body: bytes) -> Answer:
@@ -111,11 +117,11 @@ class Sender:
         )
 
 
-async def _beginning(response: httpcore.Response) -> bytes:
+async def _beginning(response: httpcore.Response, seconds: float) -> bytes:
     """Of its body, as much as comes in time. The rest is never read: the connection is closed."""
     read = bytearray()
     with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in response.aiter_stream():
                 read += chunk[: MAX_BODY_BYTES - len(read)]
                 if len(read) == MAX_BODY_BYTES:

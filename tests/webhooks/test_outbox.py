@@ -1,0 +1,134 @@
+"""What is written to the outbox, by whom, and in which transaction."""
+
+from __future__ import annotations
+
+import json
+
+from sqlmodel import select
+
+from impasto_billing.settlement import settle
+from impasto_billing.spending import service as spending
+from impasto_core.api_keys.tables import ApiKey
+from impasto_core.clock import utc_now
+from impasto_core.database import Database
+from impasto_core.ids import format_id
+from impasto_core.jobs import lifecycle
+from impasto_core.jobs.lifecycle import JobError
+from impasto_core.settings import Settings
+from impasto_core.webhooks import outbox
+from impasto_core.webhooks.payloads import TestData, body_of
+from impasto_core.webhooks.tables import EndpointStatus
+from impasto_core.webhooks.types import EventType
+from tests.support.job_desk import Jobs
+from tests.support.tenants import make_tenant
+from tests.webhooks.desk import Desk
+
+URL = "https://example.com/hooks"
+
+
+async def test_a_job_says_how_it_ended_and_names_all_that_it_made(desk: Desk) -> None:
+    await desk.endpoint(URL)
+    done = await desk.job(images=1, user_metadata={"order": "7"})
+    broken = await desk.job(error=JobError(code="node-failed", message="No."))
+    succeeded, failed = await desk.events()
+    assert (succeeded.type, failed.type) == ("job.succeeded", "job.failed")
+    assert (succeeded.job_id, failed.job_id) == (done.id, broken.id)
+    assert succeeded.data["status"] == "succeeded"
+    assert succeeded.data["cost"] > 0
+    assert succeeded.data["metadata"] == {"order": "7"}
+    [image] = succeeded.data["images"]
+    assert image["path"] == f"/v1/images/{image['id']}"
+    assert succeeded.data["path"] == f"/v1/jobs/{format_id('job', done.id)}"
+    assert failed.data["error"]["code"] == "node-failed"
+    assert (failed.data["cost"], failed.data["images"]) == (0, [])
+    assert list(json.loads(body_of(succeeded))) == ["type", "timestamp", "data"]
+
+
+async def test_a_job_that_its_owner_cancels_says_so(desk: Desk, jobs: Jobs, api_database: Database) -> None:
+    await desk.endpoint(URL)
+    job = await jobs.add()
+    async with api_database.tenant(desk.organization_id) as session:
+        await settle(session, await lifecycle.cancel(session, job.id))
+    [event] = await desk.events()
+    assert (event.type, event.data["id"]) == ("job.canceled", format_id("job", job.id))
+
+
+async def test_nothing_is_told_of_what_did_not_come_to_pass(
+    desk: Desk, jobs: Jobs, api_database: Database
+) -> None:
+    await desk.endpoint(URL)
+    job = await jobs.add()
+    async with api_database.tenant(desk.organization_id) as session:
+        await settle(session, await lifecycle.cancel(session, job.id))
+        await session.rollback()
+    assert await desk.events() == []
+
+
+async def test_an_endpoint_hears_what_it_asked_for_from_then_on(desk: Desk) -> None:
+    await desk.job()
+    failures = await desk.endpoint(URL, "job.failed", "job.canceled")
+    everything = await desk.endpoint(URL)
+    await desk.endpoint(URL, status=EndpointStatus.DISABLED, disabled_at=utc_now(), disabled_reason="manual")
+    await desk.job()
+    await desk.job(error=JobError(code="node-failed", message="No."))
+    told = [delivery.endpoint_id for delivery in await desk.deliveries()]
+    assert told == [everything.id, failures.id, everything.id]
+
+
+async def test_what_nobody_wants_to_know_is_not_kept(desk: Desk) -> None:
+    await desk.endpoint(URL, "job.failed")
+    await desk.job()
+    assert await desk.events() == []
+
+
+async def test_a_job_with_a_url_of_its_own_needs_no_endpoint(desk: Desk) -> None:
+    await desk.job(webhook_url="https://one.example.com/a")
+    await desk.job(webhook_url="https://one.example.com/b")
+    await desk.job(webhook_url="https://another.example.com/a")
+    one, same_host, another = await desk.deliveries()
+    assert one.url == "https://one.example.com/a"
+    assert one.lane == same_host.lane != another.lane
+
+
+async def test_a_webhook_stays_under_20_kb_however_large_its_job(desk: Desk) -> None:
+    await desk.endpoint(URL)
+    notes = {f"note {number}": "\N{FACE WITH TEARS OF JOY}" * 500 for number in range(16)}
+    await desk.job(images=300, user_metadata=notes)
+    await desk.job(error=JobError(code="node-failed", message="\N{FACE WITH TEARS OF JOY}" * 10_000))
+    large, wordy = await desk.events()
+    assert large.data["omitted"] == ["images", "metadata"]
+    assert wordy.data["omitted"] == []
+    assert max(len(body_of(event)) for event in (large, wordy)) < 20_000
+
+
+async def test_a_spend_cap_tells_when_it_is_used_up(
+    desk: Desk, api_database: Database, owner_database: Database
+) -> None:
+    await desk.endpoint(URL)
+    async with owner_database.session() as session:
+        key = (await session.exec(select(ApiKey.id))).one()
+    now = utc_now()
+    async with api_database.tenant(desk.organization_id) as session:
+        await spending.set_cap(
+            session, organization_id=desk.organization_id, api_key_id=None, amount=100, now=now
+        )
+        for amount in (60, 40):
+            await spending.count(
+                session, organization_id=desk.organization_id, api_key_id=key, at=now, amount=amount
+            )
+        await spending.refund(
+            session, organization_id=desk.organization_id, api_key_id=key, at=now, amount=100
+        )
+    told = [(event.type, event.data["percent"], event.data["spent"]) for event in await desk.events()]
+    assert told == [("credits.low", 50, 60), ("credits.low", 80, 100), ("credits.exhausted", 100, 100)]
+
+
+async def test_no_organization_hears_of_another(
+    desk: Desk, owner_database: Database, settings: Settings, worker_database: Database
+) -> None:
+    await desk.endpoint(URL)
+    stranger = await make_tenant(owner_database, settings)
+    async with worker_database.session() as session:
+        data = TestData(endpoint_id=stranger.organization_id)
+        await outbox.publish(session, stranger.organization_id, EventType.TEST, data, utc_now())
+    assert await desk.deliveries() == []
