@@ -8,18 +8,20 @@ from datetime import datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import Boolean, column, func, table
-from sqlmodel import SQLModel, select
+from sqlalchemy import Boolean, column, func, table, update
+from sqlmodel import SQLModel, col, select
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.tables import GrantSource
 from impasto_billing.plans.service import assign
+from impasto_billing.plans.tables import OrganizationPlan, PlanRow
 from impasto_billing.spending import service as spending
 from impasto_billing.spending.tables import Spending
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.ids import new_id
+from impasto_core.images.keys import attempt_folder
 from impasto_core.images.tables import Image
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.events import EventWriter, Fenced, Finished, Started
@@ -33,7 +35,7 @@ from impasto_workers.sweeper import MAX_WAKE_UPS, Sweeper
 from tests.support.brokers import both_brokers
 from tests.support.job_desk import Jobs, events_of, until
 from tests.support.jobs import image_of
-from tests.support.tenants import make_tenant
+from tests.support.tenants import make_tenant, register_model
 
 TOMORROW = utc_now() + timedelta(days=1)
 
@@ -110,7 +112,7 @@ async def test_a_job_that_loses_three_workers_fails_and_its_readers_hear_of_it(
     failed = await jobs.get(job)
     assert failed.status == "failed"
     assert failed.error is not None
-    assert failed.error["code"] == "worker-lost"
+    assert failed.error["code"] == "poisoned"
     assert (failed.cost or {})["amount"] == 0
     assert (await jobs.balance()).held == 0
     assert (await events_of(redis, job))[-1] == Finished()
@@ -161,6 +163,37 @@ async def test_lost_jobs_of_two_months_and_a_new_job_do_not_wait_for_each_other(
         await ledger.settle(session, organization_id=organization, job_id=made, cost=0)
     await sweeping
     assert (await jobs.balance()).held == 0
+
+
+async def test_a_lost_job_wakes_a_worker_at_once(
+    jobs: Jobs, sweeper: Sweeper, worker_database: Database, wake_ups: WakeUps
+) -> None:
+    job = await jobs.add()
+    await claim(worker_database)
+    await jobs.expire_lease(job)
+    await sweeper.return_expired_leases()
+    assert await wake_ups.waiting("default") == 1
+    assert (await claim(worker_database)).id == job.id
+
+
+# Time limits
+
+
+async def test_jobs_that_wait_past_their_time_are_canceled_for_nothing_and_their_readers_hear_of_it(
+    jobs: Jobs, sweeper: Sweeper, redis: Redis
+) -> None:
+    past = utc_now() - timedelta(seconds=1)
+    overdue, unheard, patient = [await jobs.add() for _ in range(3)]
+    await jobs.change(overdue, deadline=past)
+    await jobs.change(unheard, queue_deadline=past)
+    await sweeper.sweep()
+    for job, reason in ((overdue, "deadline"), (unheard, "queue-limit")):
+        canceled = await jobs.get(job)
+        assert (canceled.status, canceled.cancel_reason) == ("canceled", reason)
+        assert (canceled.cost or {})["amount"] == 0
+        assert await events_of(redis, job) == [Finished()]
+    assert (await jobs.get(patient)).status == "queued"
+    assert (await jobs.balance()).held == 1
 
 
 # Wake-ups
@@ -367,6 +400,83 @@ async def test_without_redis_lost_workers_are_still_found(
     assert (await jobs.get(job)).status == "queued"
 
 
+# Plans that keep images for a while
+
+
+async def age_of(database: Database, image: Image, **age: float) -> None:
+    async with database.session() as session:
+        old = update(Image).where(col(Image.id) == image.id)
+        await session.exec(old.values(created_at=utc_now() - timedelta(**age)))
+
+
+async def test_images_are_kept_for_as_long_as_the_plan_says_and_a_week_after_it_changed(
+    owner_database: Database,
+    settings: Settings,
+    worker_database: Database,
+    redis: Redis,
+    store: ObjectStore,
+    wake_ups: WakeUps,
+) -> None:
+    """30 days on the free plan, for good on studio."""
+    model = await register_model(owner_database)
+    images: dict[str, Image] = {}
+    for plan in ("free", "studio"):
+        tenant = await make_tenant(owner_database, settings, plan=plan)
+        job = await Jobs(owner_database, tenant.organization_id, model).add()
+        for name, days in {"old": 31, "young": 29}.items():
+            image = images[f"{name} {plan}"] = image_of(job, days)
+            await store.put(image.object_key, b"png", "image/png")
+            await save(owner_database, image)
+            await age_of(owner_database, image, days=days)
+
+    async def left(now: datetime) -> set[str]:
+        sweeper = Sweeper(worker_database, redis, store, wake_ups, clock=lambda: now)
+        await sweeper.expire_images()
+        await sweeper.delete_images()
+        async with owner_database.session() as session:
+            kept = set((await session.exec(select(Image.id))).all())
+        return {name for name, image in images.items() if image.id in kept}
+
+    assert await left(utc_now()) == images.keys(), "the plans are new"
+    async with owner_database.session() as session:
+        a_week_ago = utc_now() - timedelta(days=7, minutes=1)
+        await session.exec(update(OrganizationPlan).values(assigned_at=a_week_ago))
+        await session.exec(update(PlanRow).values(updated_at=a_week_ago))
+    assert await left(utc_now()) == images.keys() - {"old free"}
+    assert not await exists(store, images["old free"].object_key)
+    async with owner_database.session() as session:
+        await assign(session, images["old studio"].organization_id, "free")
+    assert "old studio" in await left(utc_now() + timedelta(days=6)), "a downgrade leaves a week"
+    assert await left(utc_now() + timedelta(days=8)) == set()
+
+
+# What attempts left behind
+
+
+async def test_objects_of_a_worker_that_was_killed_while_it_uploaded_are_deleted(
+    jobs: Jobs, sweeper: Sweeper, sweeper_tomorrow: Sweeper, worker_database: Database, store: ObjectStore
+) -> None:
+    job = await jobs.add()
+    for _ in range(2):
+        await claim(worker_database)
+        await jobs.expire_lease(job)
+        await sweeper.return_expired_leases()
+        await jobs.change(job, available_at=utc_now())
+    live = await claim(worker_database)
+    keys = {
+        attempt: f"{attempt_folder(job.organization_id, job.id, attempt)}0.png" for attempt in (1, 2, 3, 10)
+    }
+    for key in keys.values():
+        await store.put(key, b"half", "image/png")
+    assert live.attempt == 3
+
+    await sweeper.delete_leftovers()
+    assert await exists(store, keys[1]), "its worker may still be at it"
+    for _ in range(2):
+        await sweeper_tomorrow.delete_leftovers()
+        assert [await exists(store, key) for key in keys.values()] == [False, False, True, True]
+
+
 # Who sweeps
 
 
@@ -400,6 +510,16 @@ async def test_one_of_several_leads_and_another_follows_it(
     first.give_up()
     await until(second.held, "nobody leads")
     assert not await first.held()
+
+
+async def test_a_leader_that_hangs_loses_the_lead_within_seconds(
+    worker_database: Database, candidates: tuple[Leadership, Leadership]
+) -> None:
+    hanging = Leadership(worker_database, patience_seconds=0.2)
+    assert await hanging.held()
+    await until(candidates[0].held, "nobody follows it", within=10)
+    assert not await hanging.held()
+    hanging.give_up()
 
 
 async def test_who_loses_the_connection_loses_the_lead(

@@ -65,6 +65,7 @@ _PLAN: dict[str, Any] = {
     "concurrent_jobs": 1,
     "queue_weight": 50,
     "storage_bytes": 100_000_000_000,
+    "image_retention_days": 365,
     "model_bases": ["sd-1", "sdxl", "flux"],
     "max_pixels": 2_359_296,
     "max_images": 4,

@@ -10,19 +10,16 @@ from typing import TypeVar
 from opentelemetry.trace import SpanKind
 
 from impasto_billing.settlement import NOTHING, Usage
-from impasto_core.database import DATABASE_ERRORS
 from impasto_core.graphs import InvalidGraph
 from impasto_core.graphs.connections import Connections
 from impasto_core.graphs.estimate import estimate
 from impasto_core.graphs.references import networks_of
 from impasto_core.graphs.validation import check
-from impasto_core.jobs import fair_queue
 from impasto_core.jobs.errors import ErrorCode, JobError
 from impasto_core.jobs.events import EventWriter, Finished, Started
 from impasto_core.jobs.lifecycle import Lease, LeaseLost
 from impasto_core.jobs.tables import AttemptOutcome, CancelReason, Job, JobStatus
 from impasto_core.models.tables import Model
-from impasto_core.queue import QueueUnavailable
 from impasto_core.storage import ObjectNotFound, StorageUnavailable
 from impasto_core.telemetry import span
 from impasto_workers.endings import Ending, canceled, failed, out_of_time, returned, settle, succeeded
@@ -35,6 +32,7 @@ from impasto_workers.services import Services
 from impasto_workers.stop import Stop, Stopped, StopReason
 from impasto_workers.telemetry import NodeSpans, count_attempt, stage, tracer
 from impasto_workers.time_limits import Hold, TimeLimits
+from impasto_workers.waking import wake_others
 from impasto_workers.watch import watch
 
 logger = logging.getLogger(__name__)
@@ -281,7 +279,7 @@ class Attempt:
             self._feed.put(Finished(organization_id=job.organization_id))
         if outcome is not AttemptOutcome.SUCCEEDED:
             await self._delete_uploads()
-        await self._wake_others(job)
+        await wake_others(self._services.database, self._services.wake_ups, job)
 
     async def _delete_uploads(self) -> None:
         """Best effort: an object that stays is named by no row and costs only its room."""
@@ -289,17 +287,6 @@ class Attempt:
             await self._services.store.delete(self._uploaded)
         except StorageUnavailable as error:
             logger.warning("could not delete %s: %s", ", ".join(self._uploaded), error)
-
-    async def _wake_others(self, job: Job) -> None:
-        """For the job itself, where it is queued again, and for those that had to wait for it to end."""
-        pools = {job.pool} if job.status == JobStatus.QUEUED else set()
-        try:
-            async with self._services.database.session() as session:
-                pools |= set(await fair_queue.pools_to_wake(session, job.organization_id))
-            for pool in pools:
-                await self._services.wake_ups.send(pool)
-        except (QueueUnavailable, *DATABASE_ERRORS):
-            logger.warning("no worker was woken, the sweeper will")
 
 
 def patience_with_runtime(reason: StopReason) -> float:

@@ -13,20 +13,25 @@ logger = logging.getLogger(__name__)
 _TAKE = "SELECT pg_try_advisory_lock(hashtext('impasto-sweeper'))"
 _TIMEOUT_SECONDS = 5
 
-# When the leader's machine vanishes silently, PostgreSQL frees the lock after 25 seconds, not two hours.
-_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+# When the leader's machine vanishes silently, PostgreSQL frees the lock after as long, not after two hours.
+_KEEPALIVES = {"tcp_keepalives_idle": "3", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 
 class Leadership:
     """The lock lives as long as the connection that took it, so it has one of its own.
 
-    Needs a direct connection to PostgreSQL, not a transaction-pooling proxy.
+    Needs a direct connection to PostgreSQL, not a transaction-pooling proxy, and to be asked more often than
+    every `patience_seconds`: PostgreSQL ends the connection of a leader that hangs.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, patience_seconds: float = 9) -> None:
         self._dsn = database.asyncpg_dsn
         self._connection: asyncpg.Connection | None = None
         self._leads = False
+        self._patience = {
+            "idle_session_timeout": f"{patience_seconds * 1000:.0f}",
+            "tcp_user_timeout": f"{patience_seconds * 1000:.0f}",
+        }
 
     async def held(self) -> bool:
         """Whether we lead. Where nobody does, we do from now on."""
@@ -58,6 +63,6 @@ class Leadership:
             self._dsn,
             timeout=_TIMEOUT_SECONDS,
             command_timeout=_TIMEOUT_SECONDS,
-            server_settings={"application_name": "impasto-sweeper"} | _KEEPALIVES,
+            server_settings={"application_name": "impasto-sweeper"} | _KEEPALIVES | self._patience,
         )
         return self._connection

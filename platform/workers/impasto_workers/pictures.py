@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from impasto_core.graphs.bounds import Size
 from impasto_core.ids import new_id
+from impasto_core.images.keys import attempt_folder
 from impasto_core.images.tables import Image
 from impasto_core.jobs.tables import Job
 from impasto_core.pipelines.base import seed_of
@@ -44,9 +45,7 @@ class Picture:
 
     @property
     def _stem(self) -> str:
-        # With the attempt in its name, one that was overtaken cannot write over its successor's objects.
-        job = self.job
-        return f"organizations/{job.organization_id}/jobs/{job.id}/{job.attempt}/{self.index}"
+        return f"{attempt_folder(self.job.organization_id, self.job.id, self.job.attempt)}{self.index}"
 
     def row(self) -> Image:
         """A new row at every call, always the same: a transaction that failed may be tried again."""

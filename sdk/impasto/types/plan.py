@@ -15,6 +15,8 @@ class Plan(Result):
     concurrent_jobs: int | None = None
     queue_weight: int
     storage_bytes: int | None = None
+    image_retention_days: int | None = None
+    """Images are deleted when they are so old. None: they are kept for good."""
     model_bases: list[str] | None = None
     max_pixels: int
     max_images: int

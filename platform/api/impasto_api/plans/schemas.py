@@ -21,6 +21,11 @@ class PlanView(BaseModel):
     concurrent_jobs: int | None = Field(description="Jobs that run at once.")
     queue_weight: int = Field(description="Its share of busy workers, beside those of others.")
     storage_bytes: int | None
+    image_retention_days: int | None = Field(
+        description="Images are deleted when they are so old; null is never. After a change of plan nothing is"
+        " deleted for 7 days.",
+        examples=[365],
+    )
     model_bases: list[str] | None = Field(description="Architectures of models.", examples=[["sd-1", "sdxl"]])
     max_pixels: int = Field(description="Width x height of one image.")
     max_images: int = Field(description="Images of one job.")

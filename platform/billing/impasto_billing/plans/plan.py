@@ -32,6 +32,9 @@ class Plan(BaseModel):
     queue_weight: int = Field(gt=0, description="Share of busy workers beside other organizations.")
     concurrent_jobs: int | None = Field(default=None, ge=1, description="Jobs that may run at once.")
     storage_bytes: int | None = Field(default=None, ge=0, le=MAX_BIGINT)
+    image_retention_days: int | None = Field(
+        default=None, gt=0, le=36_500, description="How long images are kept; None is for good."
+    )
     model_bases: tuple[str, ...] | None = Field(default=None, description="Architectures; None is all.")
     max_pixels: int = Field(gt=0, description="Width x height of one image.")
     max_images: int = Field(gt=0, description="Images of one job.")

@@ -201,15 +201,13 @@ async def _return_expired(session: AsyncSession, job: Job) -> Job:
 
 async def cancel_overdue(session: AsyncSession, *, limit: int = 100) -> list[Job]:
     """Cancel jobs that wait although a time limit that their owner has set is over. Returns them."""
-    return [
-        *await _cancel_waiting(session, col(Job.deadline) < func.now(), CancelReason.DEADLINE, limit),
-        *await _cancel_waiting(
-            session,
-            (col(Job.attempt) == 0) & (col(Job.queue_deadline) < func.now()),
-            CancelReason.QUEUE_LIMIT,
-            limit,
-        ),
-    ]
+    jobs: list[Job] = []
+    for reason, condition in {
+        CancelReason.DEADLINE: col(Job.deadline) < func.now(),
+        CancelReason.QUEUE_LIMIT: (col(Job.attempt) == 0) & (col(Job.queue_deadline) < func.now()),
+    }.items():
+        jobs += await _cancel_waiting(session, condition, reason, limit - len(jobs))
+    return jobs
 
 
 async def _cancel_waiting(
