@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import func, update
 
+from impasto_api.examples import EXAMPLES
 from impasto_api.webhooks.endpoints import MAX_ENDPOINTS
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.database import Database
@@ -239,6 +240,18 @@ async def test_the_log_says_what_was_sent_and_can_be_searched(
     assert one["id"] in details["request_body"]
     wrong = await client.get("/v1/webhook-deliveries", params={"event_type": "job.exploded"})
     assert_problem(wrong, 422, "validation-failed", field="event_type")
+
+
+async def test_a_run_of_a_workflow_can_name_a_url_too(client: httpx.AsyncClient, painter: Painter) -> None:
+    await client.post("/v1/workflows", json=EXAMPLES["WorkflowCreate"])
+    path = f"/v1/workflows/{EXAMPLES['WorkflowCreate']['slug']}/runs"
+    refused = await client.post(path, json={"webhook_url": "https://10.0.0.1/"})
+    assert_problem(refused, 422, "validation-failed", field="webhook_url")
+    run = await client.post(path, json={"webhook_url": URL})
+    assert run.json()["webhook_url"] == URL
+    await painter.paint_next()
+    [delivery] = await deliveries(client)
+    assert (delivery["url"], delivery["job_id"]) == (URL, run.json()["id"])
 
 
 async def test_what_was_given_up_is_sent_again(client: httpx.AsyncClient, owner_database: Database) -> None:
