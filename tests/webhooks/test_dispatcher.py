@@ -92,6 +92,15 @@ async def test_a_url_given_with_the_job_is_told_and_signed_by_the_organization(
 
 
 @pytest.mark.usefixtures("dispatcher")
+async def test_a_webhook_belongs_to_the_trace_of_its_job(desk: Desk, receiver: Receiver) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    await desk.endpoint(receiver.url)
+    await desk.job(traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    await desk.until_finished()
+    assert receiver.received[0].headers["traceparent"].split("-")[1] == trace
+
+
+@pytest.mark.usefixtures("dispatcher")
 async def test_what_fails_is_tried_ten_times_on_the_standard_schedule(desk: Desk, receiver: Receiver) -> None:
     await desk.endpoint(receiver.url)
     receiver.always["/"] = answer(500)

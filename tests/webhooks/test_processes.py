@@ -18,6 +18,7 @@ from impasto_core.settings import Settings
 from impasto_core.storage import ObjectStore
 from impasto_ctl.embedded import EmbeddedServers
 from impasto_workers.sweeper import WEBHOOKS_KEPT, Sweeper
+from impasto_workers.webhooks.backlog import backlog
 from impasto_workers.webhooks.claims import LEASE
 from tests.support.databases import DatabaseUrls
 from tests.support.processes import eventually
@@ -117,3 +118,16 @@ async def test_what_was_told_a_month_ago_is_forgotten_with_its_log(
         sweeper = Sweeper(worker_database, redis, store, wake_ups, clock=lambda now=now: now)
         await sweeper.forget_webhooks()
         assert [len(rows) for rows in (await desk.events(), await desk.attempts())] == [left, left]
+
+
+async def test_late_deliveries_are_counted_but_not_those_that_wait_for_their_turn(
+    desk: Desk, worker_database: Database
+) -> None:
+    await desk.endpoint("https://example.com/")
+    await desk.endpoint("https://example.com/", ordered=True)
+    for _ in range(2):
+        await desk.job()
+    await desk.pass_time(timedelta(minutes=5))
+    [state] = await backlog(worker_database)
+    assert state.due == 2
+    assert 300 <= state.oldest < 360

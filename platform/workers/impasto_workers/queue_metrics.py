@@ -1,28 +1,15 @@
-"""The state of the queue, for whoever collects metrics: told by the leading sweeper, and so told once."""
+"""The state of the queue, for whoever collects metrics."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import TimeoutError as TooSlow
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
 from sqlalchemy import text
 
-from impasto_core.database import DATABASE_ERRORS, Database
-
-logger = logging.getLogger(__name__)
-meter = metrics.get_meter(__name__)
-
-PATIENCE_SECONDS = 3
-"""A scrape does not wait longer for PostgreSQL: then it hears nothing of the queue."""
-
-FRESH_SECONDS = 1.0
-"""One query serves all the gauges of one scrape."""
+from impasto_core.database import Database
+from impasto_workers.gauges import Gauge, Gauges
 
 # Weights stand for plans, which core knows nothing of: there are as few. Each half has a partial index of its
 # own, so that no finished job is ever looked at.
@@ -63,46 +50,17 @@ async def queue_state(database: Database) -> list[QueueState]:
     ]
 
 
-class QueueMetrics:
-    """To be made on the event loop. Collectors ask in threads of their own, and only while `leads()`."""
+QUEUE_GAUGES: Sequence[Gauge[QueueState]] = (
+    Gauge("impasto.queue.depth", "{job}", "Jobs that wait.", lambda state: state.queued),
+    Gauge("impasto.queue.running", "{job}", "Jobs that workers have.", lambda state: state.running),
+    Gauge("impasto.queue.oldest.wait", "s", "Age of the oldest that waits.", lambda state: state.oldest_wait),
+)
 
-    def __init__(self, database: Database, leads: Callable[[], bool]) -> None:
-        self._database = database
-        self._leads = leads
-        self._loop = asyncio.get_running_loop()
-        self._state: Sequence[QueueState] = ()
-        self._asked_at = float("-inf")
-        for name, unit, description, value in (
-            ("impasto.queue.depth", "{job}", "Jobs that wait.", lambda state: state.queued),
-            ("impasto.queue.running", "{job}", "Jobs that workers have.", lambda state: state.running),
-            (
-                "impasto.queue.oldest.wait",
-                "s",
-                "Age of the oldest of them.",
-                lambda state: state.oldest_wait,
-            ),
-        ):
-            meter.create_observable_gauge(name, [self._observer(value)], unit, description)
 
-    def _observer(
-        self, value: Callable[[QueueState], float]
-    ) -> Callable[[CallbackOptions], Iterator[Observation]]:
-        def observe(options: CallbackOptions) -> Iterator[Observation]:
-            for state in self._latest():
-                yield Observation(value(state), {"pool": state.pool, "weight": state.weight})
-
-        return observe
-
-    def _latest(self) -> Sequence[QueueState]:
-        if not self._leads():
-            return ()
-        if time.monotonic() - self._asked_at > FRESH_SECONDS:
-            asked = asyncio.run_coroutine_threadsafe(queue_state(self._database), self._loop)
-            try:
-                self._state = asked.result(PATIENCE_SECONDS)
-            except (TooSlow, *DATABASE_ERRORS) as error:
-                asked.cancel()
-                logger.warning("could not look at the queue: %r", error)
-                self._state = ()
-            self._asked_at = time.monotonic()
-        return self._state
+def measure_queue(database: Database, leads: Callable[[], bool]) -> None:
+    Gauges(
+        partial(queue_state, database),
+        QUEUE_GAUGES,
+        labels=lambda state: {"pool": state.pool, "weight": state.weight},
+        leads=leads,
+    )

@@ -40,9 +40,10 @@ from impasto_core.uploads.tables import Upload
 from impasto_core.webhooks import outbox
 from impasto_workers.leadership import Leadership
 from impasto_workers.outages import OUTAGES
-from impasto_workers.queue_metrics import QueueMetrics
+from impasto_workers.queue_metrics import measure_queue
 from impasto_workers.telemetry import count_attempt
 from impasto_workers.waking import wake_others
+from impasto_workers.webhooks.backlog import measure_webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -305,7 +306,8 @@ async def sweep_in_turn(settings: Settings) -> None:
         pause=settings.sweep_seconds,
     )
     leadership = Leadership(database)
-    QueueMetrics(database, leads=lambda: leadership.leads)
+    measure_queue(database, leads=lambda: leadership.leads)
+    measure_webhooks(database, leads=lambda: leadership.leads)
     try:
         while True:
             if await leadership.held():

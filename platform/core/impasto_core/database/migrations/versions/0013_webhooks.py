@@ -37,9 +37,9 @@ GRANTS = {
         "webhook_attempts": "SELECT",
     },
     "impasto_worker": {
-        "webhook_endpoints": _WHO_WANTS_TO_KNOW,
+        "webhook_endpoints": "SELECT (id, organization_id, events, status, ordered)",
         "webhook_events": "SELECT (id, created_at), INSERT, DELETE",
-        "webhook_deliveries": "SELECT (status, next_attempt_at), INSERT",
+        "webhook_deliveries": "SELECT (status, next_attempt_at, endpoint_id), INSERT",
     },
     "impasto_payments": {
         "webhook_endpoints": _WHO_WANTS_TO_KNOW,
