@@ -106,7 +106,7 @@ async def test_every_entry_is_announced_when_it_can_be_read(redis: Redis, job_id
         for number in (1, 2):
             await writer.write(Finished())
             announced = await pubsub.get_message(timeout=20)
-            assert (announced["type"], job_of(announced["channel"])) == ("message", job_id)
+            assert (announced["type"], job_of(announced["channel"].decode())) == ("message", job_id)
             assert (await EventReader(redis, job_id).read(FIRST))[-1] == (f"1-{number}", Finished())
 
 

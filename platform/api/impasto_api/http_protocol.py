@@ -5,7 +5,7 @@ from __future__ import annotations
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 ABORT = "impasto.abort"
-"""ASGI extension: a function that cuts the request's connection. What was not sent yet is thrown away.
+"""ASGI extension: its `abort` cuts the request's connection. What was not sent yet is thrown away.
 
 A close would wait for a reader who does not read.
 """
@@ -14,4 +14,4 @@ A close would wait for a reader who does not read.
 class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[typeddict-item]  # ours
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}

@@ -263,6 +263,13 @@ class TooManyFollowers(Problem):
         super().__init__(detail, headers={"Retry-After": "5"})
 
 
+class TooManySubscriptions(Problem):
+    status, code, title = 429, "too-many-subscriptions", "The connection follows too many jobs"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A connection follows {limit} jobs at most. Unsubscribe from one, or open another.")
+
+
 class QuotaExceeded(Problem):
     status, code, title = 429, "quota-exceeded", "Too many requests"
     type = "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -46,6 +46,8 @@ def main() -> None:
                 host=settings.api_host,
                 port=settings.api_port,
                 http=HttpProtocol,
+                ws_max_size=65_536,
+                ws_per_message_deflate=False,  # it would keep some 300 kB for each connection
                 proxy_headers=False,  # the app has its own list of trusted proxies
                 log_config=None,  # ours takes its records too
                 access_log=False,  # and so does our line a request

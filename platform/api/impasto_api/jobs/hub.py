@@ -9,6 +9,7 @@ one transaction for all, how the jobs are doing of which nothing was heard.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import defaultdict, deque
 from collections.abc import (
@@ -38,8 +39,10 @@ from impasto_core.database import DATABASE_ERRORS, Database, act_for
 from impasto_core.jobs.events import (
     FIRST,
     PAGE,
+    STREAMS,
     Entry,
     EventReader,
+    ends_channel,
     job_of,
     last_ids,
     order,
@@ -81,6 +84,11 @@ class Message:
     def of(cls, entry: Entry) -> Message:
         entry_id, event = entry
         return cls(entry_id, event.type, event.model_dump_json(exclude_none=True))
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads(self.data)
+        return fields
 
     @cached_property
     def frame(self) -> bytes:
@@ -150,7 +158,8 @@ class EventHub:
         self._database = database
         self._places = places
         self._topics: dict[UUID, Topic] = {}
-        self._topics_changed = asyncio.Event()
+        self._ends: dict[str, Callable[[UUID], None]] = {}
+        self._channels_changed = asyncio.Event()
         self._unread: set[UUID] = set()
         self._something_unread = asyncio.Event()
         self._one_reads = asyncio.Lock()
@@ -185,7 +194,7 @@ class EventHub:
         topic = self._topics.get(job_id)
         if topic is None:
             topic = self._topics[job_id] = Topic(organization_id, job_id)
-            self._topics_changed.set()
+            self._channels_changed.set()
         topic.followers += 1
         try:
             yield topic
@@ -193,7 +202,16 @@ class EventHub:
             topic.followers -= 1
             if not topic.followers:
                 del self._topics[job_id]
-                self._topics_changed.set()
+                self._channels_changed.set()
+
+    def hear_ends(self, organization_id: UUID, tell: Callable[[UUID], None]) -> None:
+        """From now on tell the ids of the organization's jobs as they end, at most once."""
+        self._ends[ends_channel(organization_id)] = tell
+        self._channels_changed.set()
+
+    def ignore_ends(self, organization_id: UUID) -> None:
+        self._ends.pop(ends_channel(organization_id), None)
+        self._channels_changed.set()
 
     async def messages(self, topic: Topic, after: str) -> list[Message]:
         """What its stream has after this id, or the beginning of it. Nothing where Redis is away."""
@@ -233,16 +251,16 @@ class EventHub:
             tasks.create_task(self._hear(pubsub))
 
     async def _subscribe(self, pubsub: PubSub) -> None:
-        subscribed: set[UUID] = set()
+        subscribed = {_LIFELINE}
         while True:
-            self._topics_changed.clear()
-            wanted = set(self._topics)
+            self._channels_changed.clear()
+            wanted = {_LIFELINE, *map(stream_key, self._topics), *self._ends}
             if new := wanted - subscribed:
-                await pubsub.subscribe(*map(stream_key, new))
+                await pubsub.subscribe(*new)
             if old := subscribed - wanted:
-                await pubsub.unsubscribe(*map(stream_key, old))
+                await pubsub.unsubscribe(*old)
             subscribed = wanted
-            await self._topics_changed.wait()
+            await self._channels_changed.wait()
 
     async def _hear(self, pubsub: PubSub) -> None:
         silent = False
@@ -256,9 +274,16 @@ class EventHub:
                 continue
             silent = False
             self._is_back()
-            # Also when the subscription begins: what came before it was announced to nobody here.
-            if message["type"] in ("message", "subscribe") and message["channel"] != _LIFELINE.encode():
-                self._must_read([job_of(message["channel"])])
+            if message["type"] in ("message", "subscribe"):
+                self._heard(message["channel"].decode(), message["data"])
+
+    def _heard(self, channel: str, data: bytes | int) -> None:
+        """An announcement, or the beginning of a subscription: what came before was announced to nobody."""
+        if tell := self._ends.get(channel):
+            if isinstance(data, bytes):
+                tell(UUID(data.decode()))
+        elif channel.startswith(STREAMS):
+            self._must_read([job_of(channel)])
 
     def _must_read(self, job_ids: Collection[UUID]) -> None:
         self._unread.update(job_ids)

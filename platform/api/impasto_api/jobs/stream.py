@@ -70,8 +70,8 @@ class EventStream(StreamingResponse):
                 dropped.add(1)
                 logger.info("a reader does not read its stream: it is dropped")
                 # To close would be to wait until it has read what is in the buffer.
-                if abort := scope.get("extensions", {}).get(ABORT):
-                    abort()
+                if extension := scope.get("extensions", {}).get(ABORT):
+                    extension["abort"]()
                 raise _TooSlow from None
 
         async with aclosing(self._events):
@@ -117,24 +117,29 @@ async def messages(
             elif event != place:
                 place = event
                 yield _queued(after, job_id, place)
-    while (final := await _final(services, organization_id, job_id)) is None:
-        yield None
-    yield final
+    while True:
+        try:
+            last = await final(services, organization_id, job_id)
+        except DATABASE_ERRORS:
+            logger.warning("cannot see how job %s has ended", job_id, exc_info=True)
+            await asyncio.sleep(hub.ASK_SECONDS)
+            yield None
+        else:
+            yield last
+            return
 
 
-async def _final(services: Services, organization_id: UUID, job_id: UUID) -> Message | None:
-    """The last event, made once for all who wait for it. None where PostgreSQL is away and was given time."""
+async def final(services: Services, organization_id: UUID, job_id: UUID) -> Message:
+    """The last event of a job that has ended, made once for all who want it at the same time.
+
+    Raises NotFound and one of DATABASE_ERRORS.
+    """
 
     async def make() -> Message:
         job = await service.view(services, organization_id, job_id)
         return Message(FINAL_ID, job.status, FinalEvent.of(job).model_dump_json())
 
-    try:
-        return await services.hub.once((organization_id, job_id), make)
-    except DATABASE_ERRORS:
-        logger.warning("cannot see how job %s has ended", job_id, exc_info=True)
-        await asyncio.sleep(hub.ASK_SECONDS)
-        return None
+    return await services.hub.once((organization_id, job_id), make)
 
 
 def _queued(event_id: str, job_id: UUID, place: QueuePlace | None) -> Message:

@@ -11,11 +11,17 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID
 
+from opentelemetry import metrics
+
 from impasto_api.jobs.hub import HubClosed, Message
 from impasto_api.jobs.places import QueuePlace
 from impasto_api.problems import TooManyFollowers
 from impasto_api.services import Services
 from impasto_core.jobs.events import FIRST
+
+followers = metrics.get_meter(__name__).create_up_down_counter(
+    "impasto.followers", "{follower}", "Streams, waits and subscriptions that are open."
+)
 
 HEARTBEAT_SECONDS = 15.0
 """So long a follower is told nothing while nothing happens."""
@@ -72,10 +78,12 @@ def check_room(services: Services, organization_id: UUID) -> None:
 @contextlib.contextmanager
 def _counted(services: Services, organization_id: UUID) -> Iterator[None]:
     services.followers[organization_id] += 1
+    followers.add(1)
     try:
         yield
     finally:
         services.followers[organization_id] -= 1
+        followers.add(-1)
 
 
 async def wait(services: Services, organization_id: UUID, job_id: UUID, seconds: float) -> None:

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from impasto_api.rate_limits.policies import Charge
 from impasto_api.rate_limits.windows import MemoryWindows, Quota, RedisWindows
+from impasto_api.redis_connections import saying_when_lost
 from impasto_core.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,13 @@ async def open_limiter(
     redis_url: str, clock: Clock, meter: Meter | None = None
 ) -> AsyncIterator[RateLimiter]:
     """A limiter with Redis connections of its own, which give up sooner than any others."""
-    redis = Redis.from_url(
-        redis_url,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        socket_timeout=_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
+    redis = saying_when_lost(
+        Redis.from_url(
+            redis_url,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
     )
     try:
         yield RateLimiter(redis, clock, meter or get_meter("impasto.api"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from impasto_api.auth.keys import Principal
@@ -36,7 +36,7 @@ UNLIMITED = {
 class RequestLimits:
     """The limits that one request has met so far: its headers tell of them."""
 
-    def __init__(self, services: Services, request: Request) -> None:
+    def __init__(self, services: Services, request: HTTPConnection) -> None:
         self._services = services
         self._request = request
         self._quotas: dict[str, Quota] = {}

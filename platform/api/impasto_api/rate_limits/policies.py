@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from slowapi.util import get_remote_address
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from impasto_api.auth.keys import Principal
 from impasto_core.settings import Settings
@@ -46,16 +47,16 @@ class Charge:
     cost: int = 1
 
 
-def address(settings: Settings, request: Request) -> Policy:
+def address(settings: Settings, request: HTTPConnection) -> Policy:
     """Requests without a key that this process knows."""
     limit = RateLimitItemPerMinute(settings.address_requests_per_minute)
-    return Policy("address", _network(get_remote_address(request)), limit)
+    return Policy("address", _network(_host(request)), limit)
 
 
-def failed_authentications(settings: Settings, request: Request) -> Policy:
+def failed_authentications(settings: Settings, request: HTTPConnection) -> Policy:
     """Wrong keys: nobody finds one by trying."""
     limit = RateLimitItemPerMinute(settings.failed_authentications_per_minute)
-    return Policy("failed-authentications", _network(get_remote_address(request)), limit)
+    return Policy("failed-authentications", _network(_host(request)), limit)
 
 
 def requests(principal: Principal) -> list[Policy]:
@@ -75,6 +76,10 @@ def job_creations(principal: Principal) -> list[Policy]:
     if amount is None:
         return []
     return [Policy("job-creations", str(principal.organization_id), RateLimitItemPerHour(amount))]
+
+
+def _host(request: HTTPConnection) -> str:
+    return get_remote_address(cast(Request, request))  # it looks only at what a WebSocket has too
 
 
 @lru_cache(maxsize=4096)

@@ -25,6 +25,8 @@ from impasto_core.jobs.tables import Job
 logger = logging.getLogger(__name__)
 
 FIRST = "0-0"
+STREAMS = "impasto:job:"
+"""What the names of all streams begin with."""
 _KEEP_SECONDS = 24 * 3600
 _MAX_ENTRIES = 5000
 PAGE = 50
@@ -159,7 +161,7 @@ async def read_streams(redis: Redis, after: Mapping[UUID, str]) -> dict[UUID, li
         return {}
     found: Any = await redis.xread({stream_key(job_id): id_ for job_id, id_ in after.items()}, count=PAGE)
     streams = found.items() if isinstance(found, dict) else found
-    return {job_of(key): [_decode(*entry) for entry in entries] for key, entries in streams}
+    return {job_of(key.decode()): [_decode(*entry) for entry in entries] for key, entries in streams}
 
 
 async def last_ids(redis: Redis, job_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -182,7 +184,7 @@ def order(entry_id: str) -> tuple[int, int]:
 
 def stream_key(job_id: UUID) -> str:
     """The name of a job's stream, and of the channel on which its entries are announced."""
-    return f"impasto:job:{job_id}:events"
+    return f"{STREAMS}{job_id}:events"
 
 
 def ends_channel(organization_id: UUID) -> str:
@@ -190,9 +192,9 @@ def ends_channel(organization_id: UUID) -> str:
     return f"impasto:organization:{organization_id}:ends"
 
 
-def job_of(key: bytes) -> UUID:
+def job_of(key: str) -> UUID:
     """The inverse of `stream_key`."""
-    return UUID(key.decode().split(":")[2])
+    return UUID(key.removeprefix(STREAMS).removesuffix(":events"))
 
 
 def _decode(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
