@@ -42,6 +42,8 @@ class Run:
     folder: Path
     worker_python: Path | None = None
     """An interpreter that has InvokeAI, for one worker that does."""
+    workers: int = 3
+    """Besides that one."""
     organizations: int = 5
     jobs_per_second: float = 1.5
 
@@ -73,6 +75,7 @@ def conduct(run: Run, *, report: Callable[[str], None], progress: Callable[[floa
                 portal,
                 seed=run.seed,
                 organizations=run.organizations,
+                workers=run.workers,
                 worker_python=run.worker_python,
                 report=report,
             )

@@ -63,6 +63,7 @@ def open_house(
     *,
     seed: int,
     organizations: int,
+    workers: int,
     worker_python: Path | None,
     report: Callable[[str], None],
 ) -> Iterator[House]:
@@ -73,7 +74,7 @@ def open_house(
         pepper = state.secret("api_key_pepper")
         urls = asyncio.run(prepare_database(owner_url, state))
         urls = {role: servers.proxied("postgres", url) for role, url in urls.items()}
-        programs = replicas(platform, urls, pepper=pepper, worker_python=worker_python)
+        programs = replicas(platform, urls, pepper=pepper, workers=workers, worker_python=worker_python)
         keys = asyncio.run(
             _furnish(owner_url, pepper, organizations, with_invokeai=worker_python is not None)
         )

@@ -26,10 +26,10 @@ def replicas(
     database_urls: Mapping[Role, str],
     *,
     pepper: str,
+    workers: int,
     worker_python: Path | None,
-    workers: int = 3,
 ) -> list[Program]:
-    """Two APIs, sweepers and webhook dispatchers, some workers with a brush, and one with InvokeAI where an
+    """Two APIs, sweepers and dispatchers of webhooks, `workers` with a brush, and one with InvokeAI where an
     interpreter that has it is named."""
     state = servers.state
     programs: list[Program] = []

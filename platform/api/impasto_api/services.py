@@ -18,6 +18,7 @@ from impasto_api.auth.keys import KeyRing
 from impasto_api.jobs.hub import EventHub
 from impasto_api.jobs.places import Places
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
+from impasto_api.redis_connections import saying_when_lost
 from impasto_billing.payments.provider import PaymentProvider, ProviderName
 from impasto_billing.payments.providers import make_providers
 from impasto_core.clock import Clock, utc_now
@@ -55,16 +56,20 @@ class Services:
 async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Services]:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     redis_url = settings.redis_url.get_secret_value()
-    redis = Redis.from_pool(
-        BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=REDIS_CONNECTIONS,
-            timeout=4,
-            socket_connect_timeout=2,
-            socket_timeout=4,
+    redis = saying_when_lost(
+        Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                redis_url,
+                max_connections=REDIS_CONNECTIONS,
+                timeout=4,
+                socket_connect_timeout=2,
+                socket_timeout=4,
+            )
         )
     )
-    listener = Redis.from_url(redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    listener = saying_when_lost(
+        Redis.from_url(redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    )
     places = Places(database)
     hub = EventHub(redis, listener, database, places)
     broker = make_broker(settings)
