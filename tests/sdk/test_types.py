@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image as Pillow
 
-    from impasto import AsyncImage, AsyncImpasto, AsyncJob, Image, Impasto, Job
+    from impasto import AsyncImage, AsyncImpasto, AsyncJob, Image, Impasto, Job, webhooks
     from impasto._pagination import AsyncPage, Page
-    from impasto.types import AsyncEvent, Event, ImageToImage, NewApiKey, Succeeded, TextToImage, Upload
+    from impasto.types import (
+        AsyncEvent,
+        Event,
+        ImageToImage,
+        NewApiKey,
+        NewWebhookEndpoint,
+        Succeeded,
+        TextToImage,
+        Upload,
+        WebhookDelivery,
+    )
 
     def synchronous(client: Impasto) -> None:
         images = client.images.generate("a big red heart", n=2, on_progress=print)
@@ -45,7 +55,19 @@ if TYPE_CHECKING:
         client.jobs.list(status="lost")  # type: ignore[arg-type]
         client.images.generate("x", stepz=3)  # type: ignore[call-arg]
 
+    def received(body: bytes, headers: dict[str, str]) -> None:
+        event = webhooks.unwrap(body, headers, "whsec_...")
+        assert_type(event, webhooks.Event)
+        if isinstance(event, webhooks.JobSucceeded | webhooks.JobFailed):
+            assert_type(event.data, webhooks.JobData)
+        elif isinstance(event, webhooks.UnknownEvent):
+            assert_type(event.data, dict[str, Any])
+        webhooks.unwrap({"type": "job.succeeded"}, headers, "whsec_...")  # type: ignore[arg-type]
+
     async def asynchronous(client: AsyncImpasto) -> None:
+        assert_type(await client.webhooks.endpoints.create("https://example.com"), NewWebhookEndpoint)
+        async for delivery in client.webhooks.deliveries.list(status="failed"):
+            assert_type(delivery, WebhookDelivery)
         images = await client.images.generate("a big red heart", n=2, on_progress=print)
         assert_type(images[0], AsyncImage)
         assert_type(images.job, AsyncJob)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.auth.dependencies import WebhooksReader, WebhooksWriter
-from impasto_api.pagination import Page, PageDep, make_page
+from impasto_api.pagination import Page, PageDep
 from impasto_api.problems import NotFound, WebhookEndpointDisabled
 from impasto_api.services import ServicesDep
 from impasto_api.webhooks import repository
@@ -39,7 +39,7 @@ async def list_deliveries(
     created_after: Annotated[Moment | None, Query(description="Only later ones.")] = None,
     created_before: Annotated[Moment | None, Query(description="Only earlier ones.")] = None,
 ) -> Page[WebhookDeliveryView]:
-    """What was sent, newest first. Filters add up. Deliveries are kept for some weeks."""
+    """What was sent, newest first. Filters add up. What was sent is kept for 30 days."""
     query = repository.matching(
         endpoint_id=endpoint_id,
         job_id=job_id,
@@ -50,12 +50,11 @@ async def list_deliveries(
     )
     async with services.database.tenant(principal.organization_id) as session:
         rows, next_cursor = await page.select(session, query, WebhookDelivery.id)
-        events = await repository.events_of(session, rows)
-        urls = await repository.urls_of(session, rows)
-    return make_page(
-        rows,
-        next_cursor,
-        lambda row: WebhookDeliveryView.of(row, events[row.event_id], urls.get(row.endpoint_id)),
+        told = await repository.get_deliveries(session, [row.id for row in rows])
+    return Page(
+        data=[WebhookDeliveryView.of(*one) for one in told],
+        has_more=next_cursor is not None,
+        next_cursor=next_cursor,
     )
 
 
@@ -65,15 +64,13 @@ async def get_delivery(
 ) -> WebhookDeliveryDetailsView:
     """With what was sent and what was answered, each time."""
     async with services.database.tenant(principal.organization_id) as session:
-        delivery = await repository.get_delivery(session, delivery_id)
-        if delivery is None:
+        told = await repository.get_delivery(session, delivery_id)
+        if told is None:
             raise NotFound("There is no such webhook delivery.")
-        event = (await repository.events_of(session, [delivery]))[delivery.event_id]
-        urls = await repository.urls_of(session, [delivery])
         attempts = await repository.attempts_of(session, delivery_id)
     return WebhookDeliveryDetailsView(
-        **WebhookDeliveryView.of(delivery, event, urls.get(delivery.endpoint_id)).model_dump(),
-        request_body=body_of(event).decode(),
+        **WebhookDeliveryView.of(*told).model_dump(),
+        request_body=body_of(told[1]).decode(),
         log=[WebhookAttemptView.of(attempt) for attempt in attempts],
     )
 
@@ -99,9 +96,7 @@ async def redeliver(
 
 
 async def view(session: AsyncSession, delivery_id: WebhookDeliveryId) -> WebhookDeliveryView:
-    """Of a delivery that there is."""
-    delivery = await repository.get_delivery(session, delivery_id)
-    assert delivery is not None  # noqa: S101
-    event = (await repository.events_of(session, [delivery]))[delivery.event_id]
-    urls = await repository.urls_of(session, [delivery])
-    return WebhookDeliveryView.of(delivery, event, urls.get(delivery.endpoint_id))
+    """Of a delivery that this transaction has written."""
+    told = await repository.get_delivery(session, delivery_id)
+    assert told is not None  # noqa: S101
+    return WebhookDeliveryView.of(*told)

@@ -91,25 +91,24 @@ def matching(
     return query
 
 
-async def get_delivery(session: AsyncSession, delivery_id: UUID) -> WebhookDelivery | None:
-    return (
-        await session.exec(select(WebhookDelivery).where(WebhookDelivery.id == delivery_id))
-    ).one_or_none()
+Told = tuple[WebhookDelivery, WebhookEvent, str]
+"""A delivery, its event, and the URL that it goes to."""
 
 
-async def events_of(
-    session: AsyncSession, deliveries: Collection[WebhookDelivery]
-) -> dict[UUID, WebhookEvent]:
-    """The deliveries' events, by their ids."""
-    query = select(WebhookEvent).where(col(WebhookEvent.id).in_({one.event_id for one in deliveries}))
-    return {event.id: event for event in await session.exec(query)}
+async def get_deliveries(session: AsyncSession, ids: Collection[UUID]) -> Sequence[Told]:
+    """Newest first; those that there are."""
+    query = (
+        select(WebhookDelivery, WebhookEvent, func.coalesce(WebhookDelivery.url, WebhookEndpoint.url))
+        .join(WebhookEvent, col(WebhookEvent.id) == col(WebhookDelivery.event_id))
+        .join(WebhookEndpoint, col(WebhookEndpoint.id) == col(WebhookDelivery.endpoint_id), isouter=True)
+        .where(col(WebhookDelivery.id).in_(ids))
+        .order_by(col(WebhookDelivery.id).desc())
+    )
+    return (await session.exec(query)).all()
 
 
-async def urls_of(session: AsyncSession, deliveries: Collection[WebhookDelivery]) -> dict[UUID | None, str]:
-    """The URLs of the deliveries' endpoints, by the endpoints' ids."""
-    ids = {one.endpoint_id for one in deliveries if one.endpoint_id}
-    query = select(WebhookEndpoint.id, WebhookEndpoint.url).where(col(WebhookEndpoint.id).in_(ids))
-    return dict((await session.exec(query)).all())
+async def get_delivery(session: AsyncSession, delivery_id: UUID) -> Told | None:
+    return next(iter(await get_deliveries(session, [delivery_id])), None)
 
 
 async def attempts_of(session: AsyncSession, delivery_id: UUID) -> Sequence[WebhookAttempt]:

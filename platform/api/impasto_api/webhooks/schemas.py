@@ -206,10 +206,18 @@ class WebhookDeliveryView(BaseModel):
     finished_at: AwareDatetime | None
 
     @classmethod
-    def of(
-        cls, delivery: WebhookDelivery, event: WebhookEvent, endpoint_url: str | None
-    ) -> WebhookDeliveryView:
-        return cls(**_fields(delivery, event, endpoint_url))
+    def of(cls, delivery: WebhookDelivery, event: WebhookEvent, url: str) -> WebhookDeliveryView:
+        stored = delivery.model_dump(
+            exclude={"organization_id", "url", "lane", "position", "failures", "next_attempt_at"}
+        )
+        pending = delivery.status == DeliveryStatus.PENDING
+        return cls(
+            **stored,
+            event_type=event.type,
+            job_id=event.job_id,
+            url=url,
+            next_attempt_at=delivery.next_attempt_at if pending else None,
+        )
 
 
 class WebhookDeliveryDetailsView(WebhookDeliveryView):
@@ -237,14 +245,3 @@ class RedeliveryView(BaseModel):
     has_more: bool = Field(
         description=f"Whether there may be more: {MAX_REDELIVERIES} at once are sent, the oldest first."
     )
-
-
-def _fields(delivery: WebhookDelivery, event: WebhookEvent, endpoint_url: str | None) -> dict[str, object]:
-    pending = delivery.status == DeliveryStatus.PENDING
-    return {
-        **delivery.model_dump(exclude={"organization_id", "lane", "position", "failures"}),
-        "event_type": event.type,
-        "job_id": event.job_id,
-        "url": delivery.url or endpoint_url,
-        "next_attempt_at": delivery.next_attempt_at if pending else None,
-    }
