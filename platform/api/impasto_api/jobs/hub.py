@@ -381,6 +381,8 @@ class EventHub:
         if self._away:
             self._away = False
             logger.info("Redis is back and streams show steps again")
+            for topic in self._topics.values():
+                topic.tell()  # who wanted to read for himself may do so now
 
 
 def _has_ended(status: JobStatus | None) -> bool:
