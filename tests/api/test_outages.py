@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from redis.asyncio import Redis
-from sqlalchemy import make_url, text
+from sqlalchemy import AdaptedConnection, event, make_url, text
 
 from impasto_api.app import create_app
 from impasto_api.jobs import hub
@@ -117,6 +117,21 @@ async def test_when_postgresql_is_back_so_are_the_pools(tenant: Tenant, settings
         await outage
         assert (await client.get("/readyz")).status_code == 200
     await proxy.close()
+
+
+async def test_a_connection_that_is_lost_while_it_is_made_is_an_outage_too(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    services: Services = app.state.services
+    pool = services.database.engine.sync_engine.pool
+
+    def lose(connection: AdaptedConnection, _: object) -> None:
+        connection.driver_connection.terminate()
+
+    event.listen(pool, "connect", lose, insert=True)
+    assert_unavailable(await client.get("/v1/jobs"))
+    event.remove(pool, "connect", lose)
+    assert (await client.get("/v1/jobs")).status_code == 200
 
 
 @both_brokers

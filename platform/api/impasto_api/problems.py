@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -507,7 +508,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(lifecycle.JobNotFound, on_job_not_found)
     app.add_exception_handler(lifecycle.JobAlreadyFinished, on_job_finished)
     app.add_exception_handler(lifecycle.CancelAlreadyRequested, on_cancel_repeated)
-    for unavailable in (StorageUnavailable, RedisError, PoolTimeout, OSError):
+    # The last is of a connection that is lost while SQLAlchemy makes it ready, and is told as it comes.
+    for unavailable in (StorageUnavailable, RedisError, PoolTimeout, OSError, asyncpg.InterfaceError):
         app.add_exception_handler(unavailable, on_unavailable)
     app.add_exception_handler(DBAPIError, on_database_error)
     app.add_exception_handler(Exception, on_unexpected)
