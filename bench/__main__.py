@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import claim, http_api, ledger, painting, rate_limits, report, sdk_import, streams
+from bench import claim, http_api, ledger, painting, rate_limits, report, sdk_import, streams, webhooks
 from bench.installation import platform_up
 from bench.rows import Row, table
 
@@ -21,6 +21,7 @@ PARTS = {
     "sdk_import": sdk_import.rows,
     "ledger": ledger.rows,
     "rate_limits": rate_limits.rows,
+    "webhooks": webhooks.rows,
     "streams": streams.rows,
 }
 

@@ -1,4 +1,4 @@
-"""Gauges of what PostgreSQL knows, for collectors of metrics: told by the leading sweeper, and so told once."""
+"""Gauges of what PostgreSQL knows, for metrics: told by the leading sweeper, and so told once."""
 
 from __future__ import annotations
 
