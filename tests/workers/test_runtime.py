@@ -333,6 +333,20 @@ def test_a_full_host_fails_the_job_and_leaves_the_runtime_usable(runtime: Runtim
     assert runtime.run(text_to_image()).status == "succeeded"
 
 
+def test_errors_of_the_device_are_told_from_those_of_a_node() -> None:
+    from impasto_workers.runtime.job import kind_of
+
+    words = {
+        "CUDA error: device-side assert triggered": "device-failed",
+        "CUDA error: an illegal memory access was encountered": "device-failed",
+        "CUDA error: out of memory": "out-of-memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`": "out-of-memory",
+        "mat1 and mat2 shapes cannot be multiplied": "node-failed",
+    }
+    assert {text: kind_of(RuntimeError(text)) for text in words} == words
+    assert kind_of(ValueError("CUDA error: says a prompt")) == "node-failed"
+
+
 def test_a_full_gpu_fails_the_job_and_empties_the_model_cache(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

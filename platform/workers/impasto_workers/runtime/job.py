@@ -141,14 +141,19 @@ def places(error: BaseException | None) -> str:
     return f"{places(error.__cause__)}{type(error).__name__}\nTraceback (most recent call last):\n{frames}"
 
 
-def kind_of(error: Exception) -> Literal["node-failed", "out-of-memory", "device-failed"]:
-    """torch has a type for a full GPU. For a full host, and for a GPU that has failed, it has only words.
+NO_ROOM = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
-    After any other error of CUDA, be it the hardware's or a kernel's, the context of this process is lost:
-    https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html ("must be terminated").
+
+def kind_of(error: Exception) -> Literal["node-failed", "out-of-memory", "device-failed"]:
+    """torch has a type for a full GPU. For a full host, libraries below it, and a GPU that has failed it has
+    only words.
+
+    After any other error of CUDA, be it the hardware's or a kernel's, this process can do no more with it
+    (CUDA Runtime API, cudaError_t: "the process must be terminated and relaunched").
     """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
+    words = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in words for part in NO_ROOM):
         return "out-of-memory"
-    if isinstance(error, RuntimeError) and str(error).startswith("CUDA error"):
+    if isinstance(error, RuntimeError) and words.startswith("CUDA error"):
         return "device-failed"
     return "node-failed"
