@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlmodel import select
 
+from impasto_core.webhooks.tables import WebhookEndpoint, WebhookEvent
 from tests.billing.payments.shop import URLS, FakeShop
 
 
@@ -19,6 +21,20 @@ async def test_a_paid_pack_becomes_credits(shop: FakeShop) -> None:
     await shop.settle()
     assert await shop.books.credits() == 2_000
     assert await shop.books.plan() == "free"
+
+
+async def test_a_payment_is_told_to_who_wants_to_know_once(shop: FakeShop) -> None:
+    organization_id = shop.books.tenant.organization_id
+    async with shop.books.owner.session() as session:
+        session.add(WebhookEndpoint(organization_id=organization_id, url="https://example.com/"))
+    payment = await shop.buy("small")
+    await shop.refund(payment, 6_00)
+    await shop.settle()
+    async with shop.books.owner.session() as session:
+        [event] = (await session.exec(select(WebhookEvent))).all()
+    assert (event.type, event.organization_id) == ("invoice.paid", organization_id)
+    told = {name: event.data[name] for name in ("pack", "amount", "currency", "credits")}
+    assert told == {"pack": "small", "amount": 12_00, "currency": "usd", "credits": 2_000}
 
 
 async def test_bought_credits_stay_when_months_go_by(shop: FakeShop) -> None:

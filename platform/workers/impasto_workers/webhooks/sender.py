@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -76,7 +77,9 @@ class Sender:
         """`headers` are all that is sent, but for `Host` and `Content-Length`."""
         try:
             target = self._guard.check_url(url)
-            return await self._post(target, headers, body)
+            # Ours, since httpcore's own leaves out the brackets around an IPv6 address.
+            host = urlsplit(url).netloc
+            return await self._post(target, {"host": host, **headers}, body)
         except UrlRefused as error:
             return Answer(error=f"The URL is refused. {error}")
         except AddressRefused as error:
