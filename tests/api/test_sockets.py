@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -303,6 +304,47 @@ async def test_who_does_not_say_who_he_is_is_not_kept(base_url: str, monkeypatch
         assert (await silent.receive()).type == aiohttp.WSMsgType.TEXT
         async with asyncio.timeout(20):
             assert (await silent.receive()).type == aiohttp.WSMsgType.CLOSE
+
+
+async def test_what_makes_no_sense_at_all_is_passed_over_and_nothing_of_it_kept(
+    client: httpx.AsyncClient, base_url: str, tenant: Tenant
+) -> None:
+    job_id = await create(client)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{base_url}/socket.io/?EIO=4&transport=websocket") as socket,
+        asyncio.timeout(20),
+    ):
+        await socket.receive()
+        await socket.send_str("40" + json.dumps(key_of(tenant)))
+        assert (await socket.receive_str()).startswith('40{"sid"')
+        for nonsense in ("6", "4", "42", "42{", "42[]", '42["nothing"]', "44{}", "40/admin,", "4999-x"):
+            await socket.send_str(nonsense)
+        await socket.send_str('459999999999-["subscribe",{"_placeholder":true,"num":0}]')
+        await socket.send_str(f'427["subscribe",{{"job_id":"{job_id}"}}]')
+        while not (said := await socket.receive_str()).startswith("437"):
+            assert said.startswith("44/admin"), "it is asked for what is not there"
+        assert json.loads(said[3:]) == [{"ok": True}]
+
+
+async def test_what_is_no_engine_io_ends_the_connection(
+    base_url: str, tenant: Tenant, app: FastAPI, subtests: pytest.Subtests
+) -> None:
+    services: Services = app.state.services
+    for noise in ("", "9", "x", "bQUJD", b"", b"4", "x" * 20_000):
+        with subtests.test(str(noise)[:9]):
+            async with (
+                aiohttp.ClientSession() as session,
+                session.ws_connect(f"{base_url}/socket.io/?EIO=4&transport=websocket") as socket,
+                asyncio.timeout(20),
+            ):
+                await socket.receive()
+                await socket.send_str("40" + json.dumps(key_of(tenant)))
+                assert (await socket.receive_str()).startswith('40{"sid"')
+                assert services.followers.total() == 1
+                await (socket.send_bytes(noise) if isinstance(noise, bytes) else socket.send_str(noise))
+                assert (await socket.receive()).type == aiohttp.WSMsgType.CLOSE
+            await until(lambda: _true(services.followers.total() == 0), "it is not forgotten")
 
 
 async def test_what_is_no_websocket_is_told_so(client: httpx.AsyncClient) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -21,7 +22,9 @@ from uuid import UUID
 import socketio
 from redis.exceptions import RedisError
 from socketio.exceptions import ConnectionRefusedError as Refused
+from socketio.packet import Packet
 from starlette.requests import HTTPConnection
+from starlette.types import Message as AsgiMessage
 from starlette.types import Receive, Scope, Send
 
 from impasto_api.auth.keys import InvalidKey, Principal
@@ -30,6 +33,7 @@ from impasto_api.jobs.hub import HubClosed, Message
 from impasto_api.problems import (
     BadRequest,
     Forbidden,
+    InternalError,
     NotFound,
     Problem,
     QuotaExceeded,
@@ -64,7 +68,24 @@ _MAX_MESSAGE_BYTES = 16_384
 _MAX_QUEUED = 100
 """Packets that wait for a reader before he is waited for."""
 
+_PACKET = re.compile(r"[0-6]")
+"""How every packet of Engine.IO begins that is text."""
+
 _LIMITS, _DEADLINE = "impasto.limits", "impasto.deadline"
+
+
+_SILENT = logging.getLogger("engineio.silent")
+"""Engine.IO reports what clients send that makes no sense, with tracebacks. We report our own errors."""
+_SILENT.setLevel(logging.CRITICAL)
+
+
+class TextPacket(Packet):  # type: ignore[misc]  # it has no types
+    """A packet without attachments: to wait for as many as a client announces would be to keep them all."""
+
+    def decode(self, encoded_packet: str) -> int:
+        if super().decode(encoded_packet):
+            raise ValueError("nothing here is binary")
+        return 0
 
 
 @dataclass
@@ -98,6 +119,8 @@ class Sockets:
             transports=["websocket"],  # long polling would need every request of a client at the same process
             cors_allowed_origins="*",  # there are no cookies: a page can use only what it is given
             max_http_buffer_size=_MAX_MESSAGE_BYTES,
+            serializer=TextPacket,
+            engineio_logger=_SILENT,
             async_handlers=False,  # a client's next wish is read when the one before is answered
         )
         self._app = socketio.ASGIApp(self._sio, socketio_path=None)
@@ -111,7 +134,7 @@ class Sockets:
             "unsubscribe": self._unsubscribe,
             "subscribe_organization": self._subscribe_organization,
         }.items():
-            self._sio.on(name, _answering(handler))
+            self._sio.on(name, self._answering(handler))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -142,9 +165,16 @@ class Sockets:
         except QuotaExceeded:
             await send({"type": "websocket.close", "code": 1013})
             return
+
+        async def receive_packet() -> AsgiMessage:
+            message = await receive()
+            if message["type"] == "websocket.receive" and not _PACKET.match(message.get("text") or ""):
+                return {"type": "websocket.disconnect", "code": 1003}  # Engine.IO would fall over it
+            return message
+
         with suppress(TimeoutError):
             async with asyncio.timeout(AUTHENTICATE_SECONDS) as deadline:
-                await self._app({**scope, _LIMITS: limits, _DEADLINE: deadline}, receive, send)
+                await self._app({**scope, _LIMITS: limits, _DEADLINE: deadline}, receive_packet, send)
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> None:
         scope: Scope = environ["asgi.scope"]
@@ -198,12 +228,32 @@ class Sockets:
         with suppress(RuntimeError):  # where the WebSocket is closed already
             connection.deadline.reschedule(asyncio.get_running_loop().time() + AUTHENTICATE_SECONDS)
 
-    async def _subscribe(self, sid: str, said: object) -> None:
+    def _answering(
+        self, handler: Callable[[str, _Connection, object], Awaitable[None]]
+    ) -> Callable[..., Awaitable[dict[str, Any]]]:
+        """A handler that counts as a request and acknowledges: `{ok: true}`, or false and the problem."""
+
+        async def answer(sid: str, said: object = None, *_: object) -> dict[str, Any]:
+            connection = self._connections[sid]
+            try:
+                principal = await self._authenticate_again(sid, connection)
+                await RequestLimits(self._services, connection.http).admit(principal)
+                await handler(sid, connection, said)
+            except Problem as problem:
+                return {"ok": False, "error": document(problem)}
+            except DATABASE_ERRORS:
+                logger.warning("PostgreSQL is away", exc_info=True)
+                return {"ok": False, "error": document(ServiceUnavailable("Try again in a moment."))}
+            except Exception:
+                logger.exception("unhandled error")
+                return {"ok": False, "error": document(InternalError())}
+            return {"ok": True}
+
+        return answer
+
+    async def _subscribe(self, sid: str, connection: _Connection, said: object) -> None:
         """Tell a job's events from now on, and anew where it was followed before."""
         subscribe = read(Subscribe, said)
-        connection = self._connections[sid]
-        principal = await self._authenticate_again(sid, connection)
-        await RequestLimits(self._services, connection.http).admit(principal)
         organization_id = connection.organization_id
         job = await service.view(self._services, organization_id, subscribe.job_id)
         if subscribe.last_event_id == stream.FINAL_ID:
@@ -218,14 +268,13 @@ class Sockets:
         events = stream.messages(self._services, organization_id, job, subscribe.last_event_id or FIRST)
         connection.subscriptions[job.id] = asyncio.create_task(self._tell(sid, connection, job.id, events))
 
-    async def _unsubscribe(self, sid: str, said: object) -> None:
-        task = self._connections[sid].subscriptions.pop(read(Unsubscribe, said).job_id, None)
+    async def _unsubscribe(self, _sid: str, connection: _Connection, said: object) -> None:
+        task = connection.subscriptions.pop(read(Unsubscribe, said).job_id, None)
         if task is not None:
             task.cancel()
 
-    async def _subscribe_organization(self, sid: str, said: object) -> None:
+    async def _subscribe_organization(self, sid: str, connection: _Connection, _said: object) -> None:
         """Tell how the jobs of the connection's organization end, whoever made them."""
-        connection = self._connections[sid]
         if connection.hears_ends:
             return
         connection.hears_ends = True
@@ -323,21 +372,3 @@ def _refused(problem: Problem) -> Refused:
 
 def _room(organization_id: UUID) -> str:
     return format_id("org", organization_id)
-
-
-def _answering(
-    handler: Callable[[str, object], Awaitable[None]],
-) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """An event's handler that acknowledges: `{ok: true}`, or false with the problem as `error`."""
-
-    async def answer(sid: str, said: object = None, *_: object) -> dict[str, Any]:
-        try:
-            await handler(sid, said)
-        except Problem as problem:
-            return {"ok": False, "error": document(problem)}
-        except DATABASE_ERRORS:
-            logger.warning("PostgreSQL is away", exc_info=True)
-            return {"ok": False, "error": document(ServiceUnavailable("Try again in a moment."))}
-        return {"ok": True}
-
-    return answer
