@@ -232,6 +232,17 @@ async def test_a_long_queue_is_not_told_all_at_once(
     assert await wake_ups.waiting("default") == MAX_WAKE_UPS
 
 
+@pytest.mark.parametrize("broker", ["sqs"], indirect=True)
+async def test_a_pool_whose_queue_is_refused_keeps_no_other_from_its_wake_ups(
+    jobs: Jobs, sweeper: Sweeper, wake_ups: WakeUps, caplog: pytest.LogCaptureFixture
+) -> None:
+    for pool in ("a.fifo", "default"):
+        await jobs.change(await jobs.add(), pool=pool, available_at=utc_now() - timedelta(seconds=10))
+    await sweeper.sweep()
+    assert await wake_ups.waiting("default") == 1
+    assert "jobs wait unheard: trying again" in caplog.text
+
+
 # What has had its time
 
 

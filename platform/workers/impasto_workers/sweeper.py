@@ -32,7 +32,7 @@ from impasto_core.images.tables import Image
 from impasto_core.jobs import fair_queue, lifecycle
 from impasto_core.jobs.events import announce_end
 from impasto_core.jobs.tables import AttemptOutcome, Job, JobAttempt, JobStatus
-from impasto_core.queue import WakeUps, make_broker
+from impasto_core.queue import QueueUnavailable, WakeUps, make_broker
 from impasto_core.settings import Settings, get_settings
 from impasto_core.storage import ObjectStore
 from impasto_core.telemetry import configure_logging, log_context, telemetry
@@ -195,8 +195,11 @@ class Sweeper:
                 for pool in pools
             ]
         for pool, jobs in zip(pools, counts, strict=True):
-            if jobs and (sent := await self._wake_ups.top_up(pool, jobs)):
-                logger.info("pool %s: %s jobs wait unheard, sent %s wake-ups", pool, jobs, sent)
+            try:
+                if jobs and (sent := await self._wake_ups.top_up(pool, jobs)):
+                    logger.info("pool %s: %s jobs wait unheard, sent %s wake-ups", pool, jobs, sent)
+            except QueueUnavailable as error:  # perhaps of this pool only
+                logger.warning("pool %s: %s jobs wait unheard: trying again: %s", pool, jobs, error)
 
     async def expire_credits(self) -> None:
         """What is left of grants that are over."""

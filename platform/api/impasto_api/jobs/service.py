@@ -260,8 +260,8 @@ async def _make(
 async def _wake(services: Services, pool: str) -> None:
     try:
         await services.wake_ups.send(pool)
-    except QueueUnavailable:
-        logger.warning("no wake-up was sent to pool %s: the sweeper will", pool, exc_info=True)
+    except QueueUnavailable as error:
+        logger.warning("no wake-up was sent to pool %s, the sweeper will: %s", pool, error)
 
 
 async def view(services: Services, organization_id: UUID, job_id: UUID) -> JobView:

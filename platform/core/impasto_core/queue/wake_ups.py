@@ -85,4 +85,4 @@ class WakeUps:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await call
         except (TimeoutError, *BROKER_ERRORS) as error:
-            raise QueueUnavailable from error
+            raise QueueUnavailable(repr(error)) from error
