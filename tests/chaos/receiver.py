@@ -56,10 +56,10 @@ class Receiver:
         if chance < REFUSED:
             self.refused += 1
             return Response(status_code=500)
-        self._take(address, request.headers["webhook-id"], event)
+        self.take(address, request.headers["webhook-id"], event)
         return Response(status_code=503 if chance < REFUSED + NOT_THANKED_FOR else 204)
 
-    def _take(self, address: str, webhook_id: str, event: dict[str, object]) -> None:
+    def take(self, address: str, webhook_id: str, event: dict[str, object]) -> None:
         data = event["data"]
         assert isinstance(data, dict)
         ids = self._ids[address, data["id"]]
