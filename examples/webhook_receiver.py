@@ -55,8 +55,10 @@ with Impasto() as client, ThreadingHTTPServer(("127.0.0.1", port), Receiver) as 
     endpoint = client.webhooks.endpoints.create(url, description="webhook_receiver.py")
     secret = endpoint.secret
     print(f"{endpoint.id} is told at {url}. Ctrl-C ends it.")
-    client.webhooks.endpoints.test(endpoint.id)
     try:
+        client.webhooks.endpoints.test(endpoint.id)
         server.serve_forever()
     except KeyboardInterrupt:
+        pass
+    finally:
         client.webhooks.endpoints.delete(endpoint.id)
