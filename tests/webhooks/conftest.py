@@ -22,6 +22,8 @@ from tests.support.tenants import Tenant, make_tenant, register_model
 from tests.webhooks.desk import Desk
 from tests.webhooks.receiver import Receiver, receiving
 
+LOCAL = Guard(https_only=False, allowed=(ip_network("127.0.0.0/8"),))
+
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
@@ -66,8 +68,7 @@ async def webhooks_database(urls: DatabaseUrls) -> AsyncIterator[Database]:
 @pytest.fixture
 def sender() -> Sender:
     """With less patience than in production."""
-    guard = Guard(https_only=False, allowed=(ip_network("127.0.0.0/8"),))
-    return Sender(guard, attempt_seconds=2, body_seconds=0.2)
+    return Sender(LOCAL, body_seconds=0.2)
 
 
 @asynccontextmanager

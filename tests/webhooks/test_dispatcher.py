@@ -17,10 +17,11 @@ from impasto_core.jobs.lifecycle import JobError
 from impasto_core.webhooks import redelivery, secrets
 from impasto_core.webhooks.secrets import SecretBox
 from impasto_core.webhooks.tables import DeliveryStatus, EndpointStatus
+from impasto_workers.webhooks import claims
 from impasto_workers.webhooks.claims import LEASE
 from impasto_workers.webhooks.schedule import DELAYS, JITTER
 from impasto_workers.webhooks.sender import Sender
-from tests.webhooks.conftest import dispatching
+from tests.webhooks.conftest import LOCAL, dispatching
 from tests.webhooks.desk import Desk
 from tests.webhooks.receiver import Receiver, answer, endless, silent
 
@@ -207,22 +208,31 @@ async def test_a_body_without_end_is_read_no_further_than_the_log_shows(
     assert 0 < len(attempt.response_body) < 50
 
 
-@pytest.mark.usefixtures("dispatcher")
-async def test_an_endpoint_that_hangs_delays_no_other_and_fails_in_time(
-    desk: Desk, receiver: Receiver
+async def test_an_endpoint_that_never_answers_has_failed_in_time(
+    desk: Desk, receiver: Receiver, webhooks_database: Database, box: SecretBox
+) -> None:
+    await desk.endpoint(receiver.url)
+    receiver.always["/"] = silent(receiver.over)
+    await desk.job()
+    async with dispatching(webhooks_database, Sender(LOCAL, attempt_seconds=0.3), box):
+        [attempt] = await desk.until_attempts(1)
+    assert (attempt.outcome, attempt.response_status) == ("failed", None)
+    assert attempt.error == "There was no answer within 0.3 seconds."
+
+
+async def test_an_endpoint_that_hangs_delays_no_other(
+    desk: Desk, receiver: Receiver, webhooks_database: Database, box: SecretBox
 ) -> None:
     await desk.endpoint(f"{receiver.url}/hangs", "job.succeeded")
+    await desk.endpoint(f"{receiver.url}/quick", "job.failed")
     receiver.always["/hangs"] = silent(receiver.over)
     for _ in range(12):
         await desk.job()
-    await desk.until(lambda: len(receiver.at("/hangs")) == 10, "it is not hanging")
-    await desk.endpoint(f"{receiver.url}/quick", "job.failed")
-    await desk.job(error=JobError(code="broken", message="It broke."))
-    await desk.until(lambda: bool(receiver.at("/quick")), "the quick one waits")
-    assert await desk.attempts() == [] or (await desk.attempts())[0].outcome == "succeeded"
+    async with dispatching(webhooks_database, Sender(LOCAL, attempt_seconds=60), box):
+        await desk.until(lambda: len(receiver.at("/hangs")) == 10, "it is not hanging")
+        await desk.job(error=JobError(code="broken", message="It broke."))
+        await desk.until(lambda: bool(receiver.at("/quick")), "the quick one waits")
     assert len(receiver.at("/hangs")) == 10, "there is a limit to what hangs at one endpoint"
-    attempts = await desk.until_attempts(11)
-    assert "no answer" in str([attempt.error for attempt in attempts])
 
 
 @pytest.mark.usefixtures("dispatcher")
@@ -242,9 +252,19 @@ async def test_an_ordered_endpoint_hears_of_one_thing_after_the_other(desk: Desk
         assert one.started_at + timedelta(milliseconds=one.duration_ms - 1) <= next_one.started_at
 
 
-async def test_two_dispatchers_send_everything_once(
-    desk: Desk, receiver: Receiver, webhooks_database: Database, sender: Sender, box: SecretBox
+@pytest.mark.parametrize(("few", "lanes"), [(claims.FEW, claims.MAX_LANES), (1, 1)])
+async def test_two_dispatchers_send_everything_once_however_much_is_due(
+    desk: Desk,
+    receiver: Receiver,
+    webhooks_database: Database,
+    sender: Sender,
+    box: SecretBox,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    lanes: int,
 ) -> None:
+    monkeypatch.setattr(claims, "FEW", few)
+    monkeypatch.setattr(claims, "MAX_LANES", lanes)
     for path in ("/a", "/b", "/c"):
         await desk.endpoint(receiver.url + path, ordered=path == "/c")
     for _ in range(8):

@@ -41,32 +41,47 @@ DISABLE_AFTER = timedelta(days=5)
 MAX_LANES = 100
 """So many lanes are served by one claim."""
 
+FEW = 1000
+"""Deliveries that are due: where there are fewer, their lanes are had from them."""
+
 MAX_CLOSED = 1000
 """So many deliveries to endpoints that were disabled are closed at a time."""
 
 NO_LANE = UUID(int=0)
 
-# A loose index scan: one look at the index for each lane, however long it is.
+# Where little is due, its lanes; else all lanes by a loose index scan: one look at the index for each,
+# however much is in it.
 _DUE_LANES = text(
     """
-    WITH RECURSIVE pending (lane) AS (
+    WITH RECURSIVE due AS MATERIALIZED (
+        SELECT lane FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= now()
+        ORDER BY next_attempt_at LIMIT :few
+    ), pending (lane) AS (
         (SELECT lane FROM webhook_deliveries WHERE status = 'pending' AND lane > :after
             ORDER BY lane LIMIT 1)
         UNION ALL
         SELECT (SELECT lane FROM webhook_deliveries WHERE status = 'pending' AND lane > pending.lane
             ORDER BY lane LIMIT 1)
         FROM pending WHERE pending.lane IS NOT NULL
+    ), lanes AS (
+        (SELECT DISTINCT lane FROM due WHERE (SELECT count(*) FROM due) < :few AND lane > :after
+            ORDER BY lane)
+        UNION ALL
+        SELECT lane FROM pending WHERE (SELECT count(*) FROM due) = :few
     )
-    SELECT pending.lane, first.organization_id, coalesce(endpoint.ordered, false) AS ordered,
+    SELECT lanes.lane, first.organization_id, coalesce(endpoint.ordered, false) AS ordered,
         coalesce(endpoint.status, 'enabled') AS status
-    FROM pending
+    FROM lanes
     CROSS JOIN LATERAL (
         SELECT organization_id, next_attempt_at FROM webhook_deliveries
-        WHERE status = 'pending' AND lane = pending.lane ORDER BY next_attempt_at LIMIT 1
+        WHERE status = 'pending' AND lane = lanes.lane ORDER BY next_attempt_at LIMIT 1
     ) AS first
-    LEFT JOIN webhook_endpoints AS endpoint ON endpoint.id = pending.lane
+    LEFT JOIN LATERAL (
+        SELECT ordered, status FROM webhook_endpoints WHERE id = lanes.lane
+        OFFSET 0  -- looked up for those that are left, and not joined with all there are
+    ) AS endpoint ON true
     WHERE first.next_attempt_at <= now()
-        AND pending.lane <> ALL (CAST(:full_lanes AS uuid[]))
+        AND lanes.lane <> ALL (CAST(:full_lanes AS uuid[]))
         AND first.organization_id <> ALL (CAST(:full_organizations AS uuid[]))
     LIMIT :lanes
     """
@@ -157,6 +172,7 @@ async def due_lanes(
             "full_lanes": list(full_lanes),
             "full_organizations": list(full_organizations),
             "lanes": MAX_LANES,
+            "few": FEW,
         },
     )
     return [
