@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -71,8 +72,8 @@ def endless(chunk: bytes, pause: float, until: threading.Event) -> Behaviour:
 class Receiver:
     """Answers 200, or once with each of `behaviours`. `always` is for paths that behave so every time."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.received: list[Message] = []
         self.behaviours: deque[Behaviour] = deque()
         self.always: dict[str, Behaviour] = {}
@@ -93,7 +94,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             receiver._handle(self)
@@ -103,7 +104,10 @@ def receiving() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    receiver = Receiver(server.server_port)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who is not trusted hangs up
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    receiver = Receiver(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

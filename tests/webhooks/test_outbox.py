@@ -94,7 +94,8 @@ async def test_a_webhook_stays_under_20_kb_however_large_its_job(desk: Desk) -> 
     await desk.endpoint(URL)
     notes = {f"note {number}": "\N{FACE WITH TEARS OF JOY}" * 500 for number in range(16)}
     await desk.job(images=300, user_metadata=notes)
-    await desk.job(error=JobError(code="node-failed", message="\N{FACE WITH TEARS OF JOY}" * 10_000))
+    long = "\N{FACE WITH TEARS OF JOY}" * 10_000
+    await desk.job(error=JobError(code="node-failed", message=long, node_id=long))
     large, wordy = await desk.events()
     assert large.data["omitted"] == ["images", "metadata"]
     assert wordy.data["omitted"] == []

@@ -17,8 +17,8 @@ from impasto_core.webhooks.tables import DisabledReason, WebhookEndpoint, Webhoo
 MAX_DATA_BYTES = 19_000
 """Of the data as JSON in ASCII. Standard Webhooks asks for less than 20 kB in all."""
 
-MAX_MESSAGE = 500
-"""Characters of an error's message."""
+MAX_TEXT = 500
+"""Characters of an error's message, and of what a graph calls its nodes."""
 
 
 class WorkflowRun(BaseModel):
@@ -67,7 +67,6 @@ class JobData(BaseModel):
     @classmethod
     def of(cls, job: Job, images: Iterable[Image], *, cost: int | None) -> JobData:
         assert job.finished_at is not None  # noqa: S101
-        error = JobError.model_validate(job.error) if job.error else None
         data = cls(
             id=job.id,
             status=JobStatus(job.status),
@@ -83,7 +82,7 @@ class JobData(BaseModel):
                 ImageData(**image.model_dump(), path=f"/v1/images/{format_id('img', image.id)}")
                 for image in images
             ],
-            error=error and error.model_copy(update={"message": error.message[:MAX_MESSAGE]}),
+            error=_shortened(JobError.model_validate(job.error)) if job.error else None,
             cost=cost,
             attempt=job.attempt,
             created_at=job.created_at,
@@ -100,6 +99,11 @@ class JobData(BaseModel):
             if len(json.dumps(data.model_dump(mode="json"))) > MAX_DATA_BYTES:
                 data = data.model_copy(update={name: empty, "omitted": [*data.omitted, name]})
         return data
+
+
+def _shortened(error: JobError) -> JobError:
+    node_id = error.node_id and error.node_id[:MAX_TEXT]
+    return error.model_copy(update={"message": error.message[:MAX_TEXT], "node_id": node_id})
 
 
 class SpendAlertData(BaseModel):
