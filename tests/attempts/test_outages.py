@@ -10,9 +10,9 @@ from sqlalchemy import make_url
 
 from impasto_core.queue import WakeUps, make_broker
 from impasto_core.settings import Settings
-from impasto_workers import attempt
+from impasto_workers import attempt, warm_up
 from impasto_workers.actor import JobRunner
-from impasto_workers.services import open_services
+from impasto_workers.services import Services, open_services
 from tests.attempts.brush import Brush
 from tests.support.job_desk import Jobs, until
 from tests.support.proxy import Proxy
@@ -30,11 +30,12 @@ async def proxies(settings: Settings) -> AsyncIterator[dict[str, Proxy]]:
 
 
 @pytest.fixture
-async def runner(
+async def services(
     settings: Settings, proxies: dict[str, Proxy], brush: Brush, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[JobRunner]:
-    """A worker that reaches PostgreSQL and S3 through the proxies, and tries S3 again sooner than in life."""
+) -> AsyncIterator[Services]:
+    """Of a worker that reaches PostgreSQL and S3 through the proxies, and tries again sooner than in life."""
     monkeypatch.setattr(attempt, "STORAGE_PAUSES", (0.1,) * 50)
+    monkeypatch.setattr(warm_up, "RETRY_SECONDS", 0.1)
     database_url = make_url(settings.database_url.get_secret_value()).set(port=proxies["postgres"].port)
     through = Settings(
         **settings.model_dump()
@@ -44,7 +45,12 @@ async def runner(
         }
     )
     async with open_services(through, WakeUps(make_broker(through)), lambda: brush) as services:
-        yield JobRunner(services, on_stuck=lambda: pytest.fail("the device is not stuck"))
+        yield services
+
+
+@pytest.fixture
+def runner(services: Services) -> JobRunner:
+    return JobRunner(services, on_stuck=lambda: pytest.fail("the device is not stuck"))
 
 
 @pytest.mark.parametrize("server", ["postgres", "s3"])
@@ -64,3 +70,15 @@ async def test_a_server_that_is_away_when_the_picture_is_done_gets_it_when_it_is
     assert await jobs.outcomes(job) == ["succeeded"]
     assert brush.runs == 1
     assert len(await jobs.images(job)) == 1
+
+
+@pytest.mark.usefixtures("model")
+async def test_a_worker_that_starts_while_postgresql_is_away_waits_for_it(
+    services: Services, brush: Brush, proxies: dict[str, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_up, "freeze_what_lives", lambda: None)  # that would be this process
+    outage = asyncio.create_task(proxies["postgres"].refuse(0.5))
+    await asyncio.sleep(0)  # it has begun
+    await warm_up.warm_up(services)
+    assert outage.done()
+    assert brush.runs == 1, "it has painted its step"

@@ -508,8 +508,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(lifecycle.JobNotFound, on_job_not_found)
     app.add_exception_handler(lifecycle.JobAlreadyFinished, on_job_finished)
     app.add_exception_handler(lifecycle.CancelAlreadyRequested, on_cancel_repeated)
-    # The last is of a connection that is lost while SQLAlchemy makes it ready, and is told as it comes.
-    for unavailable in (StorageUnavailable, RedisError, PoolTimeout, OSError, asyncpg.InterfaceError):
+    # asyncpg's own are of connections that are lost while SQLAlchemy makes them ready: told as they come.
+    lost = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    for unavailable in (StorageUnavailable, RedisError, PoolTimeout, OSError, *lost):
         app.add_exception_handler(unavailable, on_unavailable)
     app.add_exception_handler(DBAPIError, on_database_error)
     app.add_exception_handler(Exception, on_unexpected)

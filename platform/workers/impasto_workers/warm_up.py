@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
 from sqlmodel import col, select
 
+from impasto_core.database import DATABASE_ERRORS
 from impasto_core.graphs.validation import check
 from impasto_core.models.tables import Model
 from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
@@ -16,6 +18,8 @@ from impasto_workers.runtime.memory import freeze_what_lives
 from impasto_workers.services import Services
 
 logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
 
 
 class WarmUpFailed(Exception):
@@ -46,9 +50,15 @@ async def warm_up(services: Services) -> None:
 
 
 async def _models_of_pool(services: Services) -> list[Model]:
+    """Waits for PostgreSQL where it is away: to end would be to load the runtime anew when it is back."""
     query = select(Model).where(Model.pool == services.settings.worker_pool, col(Model.enabled))
-    async with services.database.session() as session:
-        return list((await session.exec(query.order_by(col(Model.slug)))).all())
+    while True:
+        try:
+            async with services.database.session() as session:
+                return list((await session.exec(query.order_by(col(Model.slug)))).all())
+        except DATABASE_ERRORS as error:
+            logger.warning("PostgreSQL is away, trying again in %g s: %r", RETRY_SECONDS, error)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _can_be_used(services: Services, model: Model) -> bool:

@@ -12,8 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
-"""PostgreSQL restarts, is away or out of connections. A connection that cannot be made is an OSError."""
+DATABASE_ERRORS = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""PostgreSQL restarts, is away or out of connections. A connection that cannot be made is an OSError, and one
+that was given up in the middle of an operation may raise an InternalClientError.
+"""
 
 _SET_ORGANIZATION = text("SELECT set_config('impasto.organization_id', :organization_id, true)")
 
