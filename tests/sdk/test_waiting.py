@@ -87,6 +87,12 @@ async def test_a_canceled_job_is_no_success(sdk: Sdk, server: ScriptedServer) ->
         await sdk(wait)
 
 
+async def test_a_job_that_was_canceled_for_the_time_it_took_says_so(sdk: Sdk, server: ScriptedServer) -> None:
+    server.will(stream(final("canceled", cancel_reason="deadline")))
+    with pytest.raises(JobCanceled, match="had not ended by its deadline"):
+        await sdk(wait)
+
+
 async def test_without_a_stream_the_job_itself_is_asked_for(
     sdk: Sdk, server: ScriptedServer, clock: ImpatientClock
 ) -> None:
