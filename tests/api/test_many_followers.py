@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -149,6 +150,41 @@ async def test_streams_go_on_when_redis_has_cut_all_connections(
     assert [(await anext(events)).id for _ in range(3)] == ["1-2", "1-3", "1-4"]
     await painter.succeed(job)
     assert [event.type async for event in events] == ["image", "succeeded"]
+
+
+async def test_whoever_comes_and_goes_whenever_sees_everything_once_and_in_order(
+    crowd: httpx.AsyncClient, painter: Painter, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers who leave after a few events and come back, while Redis cuts connections and little is kept."""
+    monkeypatch.setattr(hub, "_KEPT_BYTES", 1000)
+    monkeypatch.setattr(hub, "RETRY_SECONDS", 0.02)
+    job_id, chance = await create(crowd), random.Random(1)
+    job = await painter.claim()
+
+    async def read() -> list[str]:
+        seen = ["0-1"]
+        while seen[-1] != "final":
+            few = chance.randint(1, 9)
+            async with aclosing(follow(crowd, job_id, after=seen[-1])) as events:
+                async for event in events:
+                    if event.type != "queued":
+                        seen.append(event.id)
+                        few -= 1
+                    if not few:
+                        break
+        return seen[1:]
+
+    readers = [asyncio.create_task(read()) for _ in range(8)]
+    for step in range(1, 61):
+        await painter.step(job, step, 60)
+        await asyncio.sleep(chance.choice([0, 0, 0.01]))
+        if step % 15 == 0:
+            await redis.client_kill_filter(_type="pubsub")
+        if step % 20 == 0:
+            await redis.client_kill_filter(_type="normal")
+    await painter.succeed(job)
+    for seen in await asyncio.gather(*readers):
+        assert seen == [*(f"1-{number}" for number in range(1, 63)), "final"]
 
 
 async def test_while_nothing_happens_a_stream_says_that_it_lives(

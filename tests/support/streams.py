@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ class Event:
 
 async def follow(
     client: httpx.AsyncClient, job_id: str, *, after: str | None = None, headers: Mapping[str, str] = {}
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """The events of a job until the server ends the stream."""
     resume = {"Last-Event-ID": after} if after is not None else {}
     async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers={**headers, **resume}) as response:

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from impasto_api.auth.keys import KeyRing
 from impasto_api.jobs.hub import EventHub
@@ -64,11 +65,18 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
                 timeout=4,
                 socket_connect_timeout=2,
                 socket_timeout=4,
+                # Connections that lie in the pool may have been closed. To hang once is enough.
+                retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
             )
         )
     )
     listener = saying_when_lost(
-        Redis.from_url(redis_url, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+        Redis.from_url(
+            redis_url,
+            socket_connect_timeout=2,
+            # The hub connects anew itself: redis-py would do so while another task is writing.
+            retry=Retry(NoBackoff(), 0, supported_errors=()),
+        )
     )
     places = Places(database)
     hub = EventHub(redis, listener, database, places)

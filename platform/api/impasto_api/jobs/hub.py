@@ -217,8 +217,6 @@ class EventHub:
         """What its stream has after this id, or the beginning of it. Nothing where Redis is away."""
         if (kept := topic.kept_after(after)) is not None:
             return kept
-        if self._away:
-            return []
         try:
             return [Message.of(entry) for entry in await EventReader(self._redis, topic.job_id).read(after)]
         except RedisError as error:
