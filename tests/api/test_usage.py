@@ -142,25 +142,24 @@ async def test_usage_is_of_the_days_asked_for(desk: Desk) -> None:
     assert await days(end="0001-01-01") == []
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ({"start": "2026-11-22", "end": "2026-11-21"}, "start"),
-        ({"start": "2025-11-22", "end": "2026-11-23"}, "start"),
-        ({"start": "1700000000"}, "start"),
-        ({"end": "yesterday"}, "end"),
-        ({"group_by": "day,prompt"}, "group_by.1"),
-        ({"group_by": ""}, "group_by.0"),
-        ({"cursor": "nonsense"}, "cursor"),
-        ({"cursor": "WzEsIDIsIDNd"}, "cursor"),
-        ({"limit": 101}, "limit"),
-    ],
-)
-async def test_what_cannot_be_asked_is_named(
-    client: httpx.AsyncClient, query: dict[str, Any], field: str
-) -> None:
-    response = await client.get("/v1/usage", params=query)
-    assert_problem(response, 422, "validation-failed", field=field)
+SENSELESS_QUERIES = [
+    ({"start": "2026-11-22", "end": "2026-11-21"}, "start"),
+    ({"start": "2025-11-22", "end": "2026-11-23"}, "start"),
+    ({"start": "1700000000"}, "start"),
+    ({"end": "yesterday"}, "end"),
+    ({"group_by": "day,prompt"}, "group_by.1"),
+    ({"group_by": ""}, "group_by.0"),
+    ({"cursor": "nonsense"}, "cursor"),
+    ({"cursor": "WzEsIDIsIDNd"}, "cursor"),
+    ({"limit": 101}, "limit"),
+]
+
+
+async def test_what_cannot_be_asked_is_named(client: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query, field in SENSELESS_QUERIES:
+        with subtests.test(str(query)):
+            response = await client.get("/v1/usage", params=query)
+            assert_problem(response, 422, "validation-failed", field=field)
 
 
 async def test_usage_as_csv_is_whole_and_runs_no_formula(

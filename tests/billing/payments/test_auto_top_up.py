@@ -170,23 +170,24 @@ async def test_without_a_saved_card_it_cannot_be_switched_on(shop: FakeShop) -> 
     assert (await seen(shop))["enabled"] is False
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"threshold": 0}, "threshold"),
-        ({"threshold": -1}, "threshold"),
-        ({"threshold": 2**63}, "threshold"),
-        ({"threshold": 2_001}, "threshold"),
-        ({"threshold": 1.5}, "threshold"),
-        ({"pack": "enormous"}, "pack"),
-        ({"pack": "\x00"}, "pack"),
-        ({"enabled": None}, "enabled"),
-        ({"more": 1}, "more"),
-    ],
-)
+SENSELESS_WISHES = [
+    ({"threshold": 0}, "threshold"),
+    ({"threshold": -1}, "threshold"),
+    ({"threshold": 2**63}, "threshold"),
+    ({"threshold": 2_001}, "threshold"),
+    ({"threshold": 1.5}, "threshold"),
+    ({"pack": "enormous"}, "pack"),
+    ({"pack": "\x00"}, "pack"),
+    ({"enabled": None}, "enabled"),
+    ({"more": 1}, "more"),
+]
+
+
 async def test_a_wish_that_makes_no_sense_is_refused_by_field(
-    shop: FakeShop, changes: dict[str, Any], field: str
+    shop: FakeShop, subtests: pytest.Subtests
 ) -> None:
-    body = {"enabled": True, "threshold": 1_000, "pack": "small"} | changes
-    response = await shop.client.put("/v1/billing/auto-top-up", json=body)
-    assert_problem(response, 422, "validation-failed", field=field)
+    for changes, field in SENSELESS_WISHES:
+        with subtests.test(str(changes)):
+            body = {"enabled": True, "threshold": 1_000, "pack": "small"} | changes
+            response = await shop.client.put("/v1/billing/auto-top-up", json=body)
+            assert_problem(response, 422, "validation-failed", field=field)

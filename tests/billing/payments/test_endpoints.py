@@ -39,39 +39,40 @@ async def test_packs_are_listed_with_their_prices(shop: FakeShop) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"pack": "enormous"}, "pack"),
-        ({"pack": None, "plan": "enterprise"}, "plan"),
-        ({"pack": None, "plan": "free"}, "plan"),
-        ({"pack": None, "plan": "gold"}, "plan"),
-        ({"pack": ""}, "pack"),
-        ({"pack": "small", "plan": "pro"}, "body"),
-        ({"pack": None}, "body"),
-        ({"price": 1}, "price"),
-        ({"amount": -1}, "amount"),
-        ({"success_url": "http://app.impasto.test/"}, "success_url"),
-        ({"success_url": "https://evil.test/"}, "success_url"),
-        ({"success_url": "https://app.impasto.test@evil.test/"}, "success_url"),
-        ({"success_url": "https://app.impasto.test.evil.test/"}, "success_url"),
-        ({"success_url": "https://evil.test\\@app.impasto.test/"}, "success_url"),
-        ({"success_url": "https://app.impasto.test:x/"}, "success_url"),
-        ({"success_url": "//app.impasto.test/"}, "success_url"),
-        ({"success_url": "javascript:alert(1)"}, "success_url"),
-        ({"success_url": "https://app.impasto.test/\n"}, "success_url"),
-        ({"success_url": "https://" + "a" * 3000}, "success_url"),
-        ({"cancel_url": "https://evil.test/"}, "cancel_url"),
-    ],
-)
+SENSELESS_CHECKOUTS = [
+    ({"pack": "enormous"}, "pack"),
+    ({"pack": None, "plan": "enterprise"}, "plan"),
+    ({"pack": None, "plan": "free"}, "plan"),
+    ({"pack": None, "plan": "gold"}, "plan"),
+    ({"pack": ""}, "pack"),
+    ({"pack": "small", "plan": "pro"}, "body"),
+    ({"pack": None}, "body"),
+    ({"price": 1}, "price"),
+    ({"amount": -1}, "amount"),
+    ({"success_url": "http://app.impasto.test/"}, "success_url"),
+    ({"success_url": "https://evil.test/"}, "success_url"),
+    ({"success_url": "https://app.impasto.test@evil.test/"}, "success_url"),
+    ({"success_url": "https://app.impasto.test.evil.test/"}, "success_url"),
+    ({"success_url": "https://evil.test\\@app.impasto.test/"}, "success_url"),
+    ({"success_url": "https://app.impasto.test:x/"}, "success_url"),
+    ({"success_url": "//app.impasto.test/"}, "success_url"),
+    ({"success_url": "javascript:alert(1)"}, "success_url"),
+    ({"success_url": "https://app.impasto.test/\n"}, "success_url"),
+    ({"success_url": "https://" + "a" * 3000}, "success_url"),
+    ({"cancel_url": "https://evil.test/"}, "cancel_url"),
+]
+
+
 async def test_a_checkout_that_makes_no_sense_is_refused_by_field(
-    shop: FakeShop, changes: dict[str, Any], field: str
+    shop: FakeShop, subtests: pytest.Subtests
 ) -> None:
-    body = {"pack": "small", **URLS, **changes}
-    body = {name: value for name, value in body.items() if value is not None}
-    response = await shop.client.post("/v1/billing/checkout-sessions", json=body)
-    assert_problem(response, 422, "validation-failed", field=field)
-    assert shop.account.all("checkout.session") == []
+    for changes, field in SENSELESS_CHECKOUTS:
+        with subtests.test(str(changes)):
+            body = {"pack": "small", **URLS, **changes}
+            body = {name: value for name, value in body.items() if value is not None}
+            response = await shop.client.post("/v1/billing/checkout-sessions", json=body)
+            assert_problem(response, 422, "validation-failed", field=field)
+            assert shop.account.all("checkout.session") == []
 
 
 async def test_the_portal_leads_back_to_our_own_pages_only(shop: FakeShop) -> None:

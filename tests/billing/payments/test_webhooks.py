@@ -238,11 +238,20 @@ async def test_an_event_signed_by_somebody_else_is_refused(shop: FakeShop) -> No
     await refused(shop, shop.account.webhooks.sign(json.loads(delivery.body)))
 
 
-@pytest.mark.parametrize(
-    "signature", ["", "t=1", "v1=00", "t=x,v1=00", "t=1,v1=", "t=1,v1=" + "0" * 64, "garbage", "t=9" * 99]
-)
-async def test_a_signature_that_is_none_is_refused(shop: FakeShop, signature: str) -> None:
-    await refused(shop, replace(await paid_but_not_told(shop), signature=signature))
+async def test_a_signature_that_is_none_is_refused(shop: FakeShop, subtests: pytest.Subtests) -> None:
+    delivery = await paid_but_not_told(shop)
+    for signature in (
+        "",
+        "t=1",
+        "v1=00",
+        "t=x,v1=00",
+        "t=1,v1=",
+        "t=1,v1=" + "0" * 64,
+        "garbage",
+        "t=9" * 99,
+    ):
+        with subtests.test(signature):
+            await refused(shop, replace(delivery, signature=signature))
 
 
 async def test_a_recorded_event_cannot_be_played_back_hours_later(
