@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import httpx
 import pytest
@@ -65,6 +66,21 @@ async def client(base_url: str, tenant: Tenant) -> AsyncIterator[httpx.AsyncClie
     """The tenant's HTTP client."""
     async with httpx.AsyncClient(base_url=base_url, headers=tenant.headers, timeout=20) as client:
         yield client
+
+
+class WakeUpsSent(Protocol):
+    async def __call__(self, pool: str = "default") -> int: ...
+
+
+@pytest.fixture
+def wake_ups(app: FastAPI, redis: Redis) -> WakeUpsSent:
+    """Counts those that no worker has taken, once all are sent: answers do not wait for that."""
+
+    async def count(pool: str = "default") -> int:
+        await app.state.services.waker.close()
+        return int(await redis.llen(f"impasto:queue:{pool}"))
+
+    return count
 
 
 @pytest.fixture

@@ -6,13 +6,11 @@ import asyncio
 from typing import Any
 
 import httpx
-from redis.asyncio import Redis
 from sqlalchemy import text
 
-from impasto_api.idempotency import repository
 from impasto_core.database import Database
 from impasto_core.settings import Settings
-from tests.api.conftest import MovableClock
+from tests.api.conftest import MovableClock, WakeUpsSent
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
 from tests.support.tenants import Tenant
@@ -35,7 +33,7 @@ async def count_jobs(client: httpx.AsyncClient) -> int:
 
 
 async def test_a_retry_gets_the_first_answer_byte_for_byte(
-    client: httpx.AsyncClient, painter: Painter, redis: Redis
+    client: httpx.AsyncClient, painter: Painter, wake_ups: WakeUpsSent
 ) -> None:
     first = await post(client)
     assert first.status_code == 202
@@ -47,7 +45,7 @@ async def test_a_retry_gets_the_first_answer_byte_for_byte(
     assert retry.headers["location"] == first.headers["location"]
     assert retry.headers["x-request-id"] != first.headers["x-request-id"]
     assert await count_jobs(client) == 1
-    assert await redis.llen("impasto:queue:default") == 1, "nobody is woken for a replay"
+    assert await wake_ups() == 1, "nobody is woken for a replay"
 
 
 async def test_a_key_means_the_same_with_and_without_quotes(client: httpx.AsyncClient) -> None:
@@ -76,7 +74,9 @@ async def test_a_retry_while_the_first_try_is_running_is_told_to_come_back(
     client: httpx.AsyncClient, owner_database: Database, tenant: Tenant
 ) -> None:
     async with owner_database.session() as first_try:
-        await repository.lock(first_try, tenant.organization_id, KEY)
+        owning = text("SELECT own_idempotency_key(:organization_id, :key)")
+        connection = await first_try.connection()
+        await connection.execute(owning, {"organization_id": tenant.organization_id, "key": KEY})
         response = await post(client)
         assert_problem(response, 409, "idempotency-in-flight")
         assert int(response.headers["retry-after"]) >= 1
@@ -84,7 +84,7 @@ async def test_a_retry_while_the_first_try_is_running_is_told_to_come_back(
     assert (await post(client)).status_code == 202
 
 
-async def test_ten_tries_at_once_make_one_job(client: httpx.AsyncClient, redis: Redis) -> None:
+async def test_ten_tries_at_once_make_one_job(client: httpx.AsyncClient, wake_ups: WakeUpsSent) -> None:
     answers = await asyncio.gather(*(post(client) for _ in range(10)))
     made = [answer for answer in answers if answer.status_code == 202]
     assert made
@@ -93,7 +93,7 @@ async def test_ten_tries_at_once_make_one_job(client: httpx.AsyncClient, redis: 
         if answer.status_code != 202:
             assert_problem(answer, 409, "idempotency-in-flight")
     assert await count_jobs(client) == 1
-    assert await redis.llen("impasto:queue:default") == 1
+    assert await wake_ups() == 1
 
 
 async def test_a_key_can_be_used_again_after_a_day(client: httpx.AsyncClient, clock: MovableClock) -> None:

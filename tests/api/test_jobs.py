@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.errors import JobError
-from tests.api.conftest import MovableClock
+from tests.api.conftest import MovableClock, WakeUpsSent
+from tests.support.job_desk import until
 from tests.support.painters import Painter, lease_of
 from tests.support.problems import assert_problem
 from tests.support.tenants import register_model
@@ -80,13 +80,13 @@ async def test_a_seed_is_chosen_where_none_is_given_and_the_caller_learns_which(
 
 
 async def test_a_job_runs_on_the_model_it_names_in_that_models_pool(
-    client: httpx.AsyncClient, owner_database: Database, painter: Painter, redis: Redis
+    client: httpx.AsyncClient, owner_database: Database, painter: Painter, wake_ups: WakeUpsSent
 ) -> None:
     await register_model(owner_database, "large", pool="gpu", default_width=128, default_height=64)
     job = await create(client, input={"prompt": "p", "model": "large"})
     assert job["model"] == job["input"]["model"] == "large"
     assert (job["input"]["width"], job["input"]["height"]) == (128, 64)
-    assert await redis.llen("impasto:queue:gpu") == 1
+    assert await wake_ups("gpu") == 1
     claimed = await painter.claim(pool="gpu")
     assert claimed.graph["nodes"]["model"]["model"]["name"] == "large"
 
@@ -94,15 +94,21 @@ async def test_a_job_runs_on_the_model_it_names_in_that_models_pool(
 async def test_a_model_that_was_taken_out_of_service_takes_no_jobs(
     client: httpx.AsyncClient, owner_database: Database
 ) -> None:
+    assert (await client.post("/v1/jobs", json=REQUEST)).status_code == 202
     await register_model(owner_database, enabled=False)
+
+    async def is_refused() -> bool:
+        return (await client.post("/v1/jobs", json=REQUEST)).status_code != 202
+
+    await until(is_refused, "a model is remembered that is out of service", within=1)
     response = await client.post("/v1/jobs", json=REQUEST)
     assert_problem(response, 422, "validation-failed", field="input.model")
 
 
-async def test_every_job_wakes_a_worker(client: httpx.AsyncClient, redis: Redis) -> None:
+async def test_every_job_wakes_a_worker(client: httpx.AsyncClient, wake_ups: WakeUpsSent) -> None:
     for _ in range(3):
         await create(client)
-    assert await redis.llen("impasto:queue:default") == 3
+    assert await wake_ups() == 3
 
 
 async def test_a_failed_job_says_which_node_failed(client: httpx.AsyncClient, painter: Painter) -> None:

@@ -18,6 +18,9 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from impasto_api.auth.keys import KeyRing
 from impasto_api.jobs.hub import EventHub
 from impasto_api.jobs.places import Places
+from impasto_api.jobs.waking import Waker
+from impasto_api.memory import listening
+from impasto_api.models.shelf import Models
 from impasto_api.rate_limits.limiter import RateLimiter, open_limiter
 from impasto_api.redis_connections import saying_when_lost
 from impasto_billing.payments.provider import PaymentProvider, ProviderName
@@ -41,8 +44,9 @@ class Services:
     database: Database
     redis: Redis
     store: ObjectStore
-    wake_ups: WakeUps
+    waker: Waker
     keys: KeyRing
+    models: Models
     limiter: RateLimiter
     providers: Mapping[ProviderName, PaymentProvider]
     places: Places
@@ -81,11 +85,14 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     places = Places(database)
     hub = EventHub(redis, listener, database, places)
     broker = make_broker(settings)
+    waker = Waker(WakeUps(broker))
     keys = KeyRing(database, pepper=settings.api_key_pepper.get_secret_value(), clock=clock)
+    models = Models(database)
     providers = make_providers(settings)
     try:
         async with (
-            keys.listening(),
+            listening(database, keys.memory, models.memory),
+            keys.recording(),
             hub.running(),
             open_limiter(redis_url, clock) as limiter,
         ):
@@ -95,8 +102,9 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
                 database,
                 redis,
                 ObjectStore(settings),
-                WakeUps(broker),
+                waker,
                 keys,
+                models,
                 limiter,
                 providers,
                 places,
@@ -108,6 +116,7 @@ async def open_services(settings: Settings, clock: Clock = utc_now) -> AsyncIter
     finally:
         for provider in providers.values():
             await provider.close()
+        await waker.close()
         broker.close()
         await listener.aclose()
         await redis.aclose()

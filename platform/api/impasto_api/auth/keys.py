@@ -1,26 +1,19 @@
-"""The key ring: checks tokens, from memory where the key is warm.
-
-A warm key costs no database round trip. It stays true because PostgreSQL tells every process that listens
-when a key or its organization's plan changes, in the transaction that changes it. The listening connection
-is probed all the time; while it is not known to work nothing is cached, so that a lost notification cannot
-keep a revoked key alive.
-"""
+"""The key ring: checks tokens, from memory where the key is warm, at the cost of no database round trip."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import text
 
+from impasto_api.memory import Memory
 from impasto_billing.plans.plan import Plan, shipped_free_plan
 from impasto_core.api_keys.scopes import Scope
 from impasto_core.api_keys.tokens import MalformedToken, Mode, Token, parse
@@ -29,11 +22,7 @@ from impasto_core.database import Database
 
 logger = logging.getLogger(__name__)
 
-_CHANNEL = "api_key_changed"
-_ALL = "*"  # in place of a lookup id: the terms of a plan have changed
-_PROBE_SECONDS = 0.4  # twice this stays under the second within which a revoked key must stop
 _FLUSH_SECONDS = 5
-_CAPACITY = 10_000
 
 _FIND = text(
     "SELECT id, organization_id, mode, scopes, api_version, token_hash, expires_at, revoked_at,"
@@ -67,28 +56,26 @@ class _Key:
 
 
 class KeyRing:
-    """Authenticates tokens. Use within `listening()`."""
+    """Authenticates tokens. Use within `recording()`."""
 
     def __init__(self, database: Database, *, pepper: str, clock: Clock) -> None:
         self._database = database
         self._pepper = pepper
         self._clock = clock
-        self._warm: OrderedDict[str, _Key] = OrderedDict()
-        self._listening = False
-        self._changes = 0
+        self.memory: Memory[_Key] = Memory("api_key_changed")
         self._used: dict[UUID, datetime] = {}
 
     async def authenticate(self, bearer: str) -> Principal:
         """Raises InvalidKey."""
         token = _parse(bearer)
-        key = self._warm.get(token.lookup_id) or await self._find(token.lookup_id)
+        key = await self.memory.find(token.lookup_id, lambda: self._find(token.lookup_id))
         return self._check(token, key)
 
     def recall(self, bearer: str) -> Principal | None:
         """The same from memory alone: None where the key is not warm or not valid."""
         try:
             token = _parse(bearer)
-            return self._check(token, self._warm.get(token.lookup_id))
+            return self._check(token, self.memory.recall(token.lookup_id))
         except InvalidKey:
             return None
 
@@ -104,7 +91,6 @@ class KeyRing:
         return key.principal
 
     async def _find(self, lookup_id: str) -> _Key | None:
-        changes = self._changes
         async with self._database.session() as session:
             connection = await session.connection()
             row = (await connection.execute(_FIND, {"lookup_id": lookup_id})).one_or_none()
@@ -114,57 +100,19 @@ class KeyRing:
         principal = Principal(
             row.organization_id, row.id, row.mode, frozenset(map(Scope, row.scopes)), row.api_version, plan
         )
-        key = _Key(principal, row.token_hash, row.expires_at, row.revoked_at)
-        # A change that was announced while we read may not be in what we read: then it is not kept.
-        if self._listening and changes == self._changes:
-            self._warm[lookup_id] = key
-            if len(self._warm) > _CAPACITY:
-                self._warm.popitem(last=False)
-        return key
+        return _Key(principal, row.token_hash, row.expires_at, row.revoked_at)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Hear of changed keys and record when keys were used, until the block ends."""
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._flush_periodically())]
+    async def recording(self) -> AsyncIterator[None]:
+        """Record when keys were used, until the block ends."""
+        task = asyncio.create_task(self._flush_periodically())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             with contextlib.suppress(Exception):  # at shutdown, a missing date is no reason to fail
                 await self.flush()
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._database.asyncpg_dsn, timeout=2)
-                try:
-                    await connection.add_listener(_CHANNEL, self._on_change)
-                    self._listening = True
-                    while True:
-                        await asyncio.sleep(_PROBE_SECONDS)
-                        # Not wait_for: until Python 3.12 it can swallow the cancel that ends this task.
-                        async with asyncio.timeout(_PROBE_SECONDS):
-                            await connection.execute("SELECT 1")
-                finally:
-                    self._forget_all()
-                    connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                logger.warning("not listening for changed API keys: %r", error)
-                await asyncio.sleep(_PROBE_SECONDS)
-
-    def _on_change(self, _connection: object, _pid: int, _channel: str, lookup_id: object) -> None:
-        self._changes += 1
-        if lookup_id == _ALL:
-            self._warm.clear()
-        else:
-            self._warm.pop(str(lookup_id), None)
-
-    def _forget_all(self) -> None:
-        self._listening = False
-        self._changes += 1
-        self._warm.clear()
 
     async def _flush_periodically(self) -> None:
         while True:

@@ -31,7 +31,6 @@ from impasto_core.graphs.references import (
 )
 from impasto_core.graphs.validation import check, check_data
 from impasto_core.jobs.work import Work
-from impasto_core.models.service import find_model
 from impasto_core.models.tables import Model
 from impasto_core.pipelines import PIPELINES, InvalidInput, PipelineInput
 
@@ -69,13 +68,12 @@ class CheckedGraph:
 
 async def draft_pipeline(
     services: Services,
-    session: AsyncSession,
     request: TextToImageRequest | ImageToImageRequest,
     sources: Sources,
 ) -> Draft:
     """Raises InvalidInput."""
     slug = request.input.model or services.settings.default_model
-    model = await find_model(session, slug)
+    model = await services.models.find(slug)
     if model is None or model.type != "main":
         raise InvalidInput("model", "not_found", f"There is no model {slug}: see GET /v1/models.")
     init = next(iter(sources.values()), None)
@@ -149,7 +147,6 @@ async def find_graph_sources(
 
 async def draft_graph(
     services: Services,
-    session: AsyncSession,
     checked: CheckedGraph,
     sources: Sources,
 ) -> Draft:
@@ -158,7 +155,7 @@ async def draft_graph(
     references: dict[str, Bound] = networks_of(models)
     references |= {name: Size(source.width, source.height) for name, source in sources.items()}
     estimated = estimate(graph, checked.edges, references)
-    priced_as = await _priced_as(services, session, models, estimated.work)
+    priced_as = await _priced_as(services, models, estimated.work)
     if strange := [model for model in models if model.pool != priced_as.pool]:
         detail = f"{strange[0].slug} and {priced_as.slug} are not run by the same workers."
         raise InvalidGraph([GraphProblem(("nodes",), "unlike_models", detail)])
@@ -181,7 +178,7 @@ async def draft_graph(
     )
 
 
-async def _priced_as(services: Services, session: AsyncSession, models: Sequence[Model], work: Work) -> Model:
+async def _priced_as(services: Services, models: Sequence[Model], work: Work) -> Model:
     """The model that denoises; of several, the dearest. Without any, the default one."""
     painters = [model for model in models if model.type == "main"] or models
     if painters:
@@ -192,7 +189,7 @@ async def _priced_as(services: Services, session: AsyncSession, models: Sequence
             limit_seconds=services.settings.job_time_limit_seconds,
         )
         return max(painters, key=lambda model: quote(model).amount)
-    default = await find_model(session, services.settings.default_model)
+    default = await services.models.find(services.settings.default_model)
     if default is None:
         detail = f"It names no model, and there is no {services.settings.default_model} to price it by."
         raise InvalidGraph([GraphProblem(("nodes",), "no_model", detail)])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind
-from sqlmodel.ext.asyncio.session import AsyncSession
 
+from impasto_api import problems
 from impasto_api.auth.keys import Principal
 from impasto_api.idempotency import repository as idempotency
 from impasto_api.images import repository as images
@@ -26,20 +24,26 @@ from impasto_api.jobs.schemas import (
 from impasto_api.jobs.sources import Source, find_sources
 from impasto_api.jobs.time_limits import time_limits
 from impasto_api.plans.limits import require
-from impasto_api.problems import NotEnoughCredits, NotFound, QuoteAboveMaxCost, SpendCapReached
+from impasto_api.problems import (
+    IdempotencyInFlight,
+    IdempotencyKeyReused,
+    NotEnoughCredits,
+    NotFound,
+    QuoteAboveMaxCost,
+)
 from impasto_api.rate_limits.middleware import RequestLimits
 from impasto_api.services import Services
 from impasto_api.storage_quota import check_storage
 from impasto_api.webhooks.urls import check_url
+from impasto_billing import creation
 from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import Quote, price_list_of
-from impasto_billing.spending import service as spending
+from impasto_billing.spending import SpendCapReached
+from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.ids import format_id, parse_id
 from impasto_core.jobs.tables import Job, JobStatus
-from impasto_core.queue import QueueUnavailable
 from impasto_core.telemetry import bind, current_traceparent, traced
 
-logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 jobs_created = metrics.get_meter(__name__).create_counter("impasto.jobs.created", "{job}", "Jobs made.")
 
@@ -69,69 +73,55 @@ async def create(
     Raises InvalidInput, InvalidGraph, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits,
     StorageQuotaExceeded, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
     """
-    organization_id = principal.organization_id
-    if isinstance(request, GraphRequest) or request.input.images():
-        # Reading pictures takes time, and no transaction should wait for it. A replay comes first: the
-        # pictures of a request that was answered once may be gone by now.
-        async with services.database.tenant(organization_id) as session:
-            if replay := await _replay(services, session, key, fingerprint):
-                return replay
+    if key is not None and (replay := await _replay(services, principal, key, fingerprint)):
+        return replay
     material = await _gather(services, principal, request)
-
-    async with services.database.tenant(organization_id) as session:
-        if key is not None:
-            await idempotency.lock(session, organization_id, key)
-            if replay := await _replay(services, session, key, fingerprint):
-                return replay
-        job, quote = await _make(services, session, principal, request, material, cancel_after)
-        if request.max_cost is not None and quote.amount > request.max_cost:
-            raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
-        await check_storage(session, principal)
-        await limits.count_job(principal)  # neither replays nor requests that are wrong
-        session.add(job)
-        body = JobView.of(job, [], services).model_dump(mode="json")
-        if key is not None:
-            idempotency.save(
-                session,
-                organization_id=organization_id,
-                key=key,
-                fingerprint=fingerprint,
-                status=202,
-                body=body,
-                expires_at=services.clock() + timedelta(hours=services.settings.idempotency_hours),
-            )
-        await _pay(services, session, principal, job, quote.amount)
+    job, quote = await _make(services, principal, request, material, cancel_after)
+    if request.max_cost is not None and quote.amount > request.max_cost:
+        raise QuoteAboveMaxCost(quote=quote.amount, max_cost=request.max_cost)
+    if principal.plan.storage_bytes is not None:
+        async with services.database.tenant(principal.organization_id) as session:
+            await check_storage(session, principal)
+    await limits.count_job(principal)  # neither replays nor requests that are wrong
+    body = JobView.of(job, [], services).model_dump(mode="json")
+    answer = None if key is None else _answer(services, job, key, fingerprint, body)
+    if earlier := await _store(services, job, quote.amount, answer):
+        return _replayed(earlier)
     bind(job_id=format_id("job", job.id))
     jobs_created.add(1, {"pipeline": job.pipeline or "graph", "pool": job.pool})
-    await _wake(services, job.pool)
+    services.waker.wake(job.pool)
     return Answer(job.id, body, replayed=False)
 
 
-async def _pay(
-    services: Services, session: AsyncSession, principal: Principal, job: Job, amount: int
-) -> None:
-    """Hold what the job can cost: last in its transaction, as other requests of the organization wait for it.
+def _answer(
+    services: Services, job: Job, key: str, fingerprint: bytes, body: dict[str, Any]
+) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        organization_id=job.organization_id,
+        key=key,
+        fingerprint=fingerprint,
+        status=202,
+        body=body,
+        created_at=job.created_at,
+        expires_at=job.created_at + timedelta(hours=services.settings.idempotency_hours),
+    )
 
-    Raises SpendCapReached, NotEnoughCredits.
+
+async def _store(
+    services: Services, job: Job, amount: int, answer: IdempotencyRecord | None
+) -> dict[str, Any] | None:
+    """The answer of another request that was faster with the same key, if there was one.
+
+    Raises SpendCapReached, NotEnoughCredits, IdempotencyInFlight, IdempotencyKeyReused.
     """
-    await session.flush()
     try:
-        await spending.count(
-            session,
-            organization_id=job.organization_id,
-            api_key_id=principal.api_key_id,
-            at=job.created_at,
-            amount=amount,
-        )
-        await ledger.hold(
-            session,
-            organization_id=job.organization_id,
-            job_id=job.id,
-            amount=amount,
-            api_key_id=principal.api_key_id,
-        )
-    except spending.SpendCapReached as reached:
-        raise SpendCapReached(
+        return await creation.create_job(services.database, job, quoted=amount, answer=answer)
+    except creation.KeyInUse:
+        raise IdempotencyInFlight from None
+    except creation.KeyReused:
+        raise IdempotencyKeyReused from None
+    except SpendCapReached as reached:
+        raise problems.SpendCapReached(
             required=reached.required,
             spent=reached.spent,
             cap=reached.cap,
@@ -152,28 +142,27 @@ async def quote(
 
     Raises InvalidInput, InvalidGraph, NotInPlan.
     """
-    organization_id = principal.organization_id
     material = await _gather(services, principal, request, keep=False)
-    async with services.database.tenant(organization_id) as session:
-        _, quote = await _make(services, session, principal, request, material)
-        balance = await ledger.balance(session, organization_id, services.clock())
+    _, quote = await _make(services, principal, request, material)
+    async with services.database.tenant(principal.organization_id) as session:
+        balance = await ledger.balance(session, principal.organization_id, services.clock())
     return quote, balance.available
 
 
-async def _replay(
-    services: Services, session: AsyncSession, key: str | None, fingerprint: bytes
-) -> Answer | None:
-    if key is None:
-        return None
-    record = await idempotency.find(session, key, fingerprint, services.clock())
-    if record is None:
-        return None
-    return Answer(parse_id("job", record.body["id"]), record.body, replayed=True)
+async def _replay(services: Services, principal: Principal, key: str, fingerprint: bytes) -> Answer | None:
+    """First of all: what the request names may be gone by now, and it is not to count again."""
+    async with services.database.tenant(principal.organization_id) as session:
+        record = await idempotency.find(session, key, fingerprint, services.clock())
+    return _replayed(record.body) if record else None
+
+
+def _replayed(body: dict[str, Any]) -> Answer:
+    return Answer(parse_id("job", body["id"]), body, replayed=True)
 
 
 @dataclass(frozen=True)
 class Material:
-    """What is looked up before a job's transaction: `checked` only for a graph of the caller's."""
+    """What a job is made from: `checked` only for a graph of the caller's."""
 
     sources: dict[str, Source]
     checked: drafts.CheckedGraph | None = None
@@ -203,7 +192,6 @@ async def _gather(
 
 async def _make(
     services: Services,
-    session: AsyncSession,
     principal: Principal,
     request: TextToImageRequest | ImageToImageRequest | GraphRequest,
     material: Material,
@@ -217,10 +205,10 @@ async def _make(
     limits = time_limits(services, request, cancel_after, now)
     if isinstance(request, GraphRequest):
         assert material.checked is not None, "what `_gather` gives for a graph"  # noqa: S101
-        draft = await drafts.draft_graph(services, session, material.checked, material.sources)
+        draft = await drafts.draft_graph(services, material.checked, material.sources)
     else:
-        draft = await drafts.draft_pipeline(services, session, request, material.sources)
-    await require(session, principal.plan, draft.needs)
+        draft = await drafts.draft_pipeline(services, request, material.sources)
+    await require(services.database, principal.plan, draft.needs)
     longest = services.settings.job_time_limit_seconds
     quote = price_list_of(now).quote(
         draft.priced_as,
@@ -254,14 +242,6 @@ async def _make(
         created_at=now,
     )
     return job, quote
-
-
-@traced(tracer, "wake-up", kind=SpanKind.PRODUCER)
-async def _wake(services: Services, pool: str) -> None:
-    try:
-        await services.wake_ups.send(pool)
-    except QueueUnavailable as error:
-        logger.warning("no wake-up was sent to pool %s, the sweeper will: %s", pool, error)
 
 
 async def view(services: Services, organization_id: UUID, job_id: UUID) -> JobView:

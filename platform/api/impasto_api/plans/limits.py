@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from impasto_api.problems import NotInPlan
 from impasto_billing.plans import Plan
 from impasto_billing.plans.service import all_plans
+from impasto_core.database import Database
 from impasto_core.models.tables import Model
 
 
@@ -42,12 +41,13 @@ def node_editor_need(field: str = "graph") -> Need:
     return Need(field, "A graph of your own", lambda plan: plan.node_editor)
 
 
-async def require(session: AsyncSession, plan: Plan, needs: Sequence[Need]) -> None:
+async def require(database: Database, plan: Plan, needs: Sequence[Need]) -> None:
     """Raises NotInPlan, which names the smallest plan that allows all of them."""
     missing = next((need for need in needs if not need.allowed_by(plan)), None)
     if missing is None:
         return
-    plans = await all_plans(session)
+    async with database.session() as session:
+        plans = await all_plans(session)
     larger = next((one for one in plans if all(need.allowed_by(one) for need in needs)), None)
     advice = f"It is in {larger.slug}." if larger else "It is in no plan."
     raise NotInPlan(

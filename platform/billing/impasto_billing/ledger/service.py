@@ -241,11 +241,16 @@ async def _call(session: AsyncSession, function: TextClause, **values: Any) -> R
     try:
         return await connection.execute(function, values)
     except DBAPIError as error:
-        # SQLAlchemy's error wraps its adapter's, and that one asyncpg's.
-        cause = error.orig.__cause__ if error.orig else None
-        code: str = getattr(cause, "sqlstate", "")
-        if code == _NOT_ENOUGH:
-            raise NotEnoughCredits(**json.loads(getattr(cause, "detail", "{}"))) from error
-        if code in _ERRORS:
-            raise _ERRORS[code](str(cause)) from error
+        raise_for(error)
         raise
+
+
+def raise_for(error: DBAPIError) -> None:
+    """Raises the LedgerError that a SQL function of the ledger's told, if it did."""
+    # SQLAlchemy's error wraps its adapter's, and that one asyncpg's.
+    cause = error.orig.__cause__ if error.orig else None
+    code: str = getattr(cause, "sqlstate", "")
+    if code == _NOT_ENOUGH:
+        raise NotEnoughCredits(**json.loads(getattr(cause, "detail", "{}"))) from error
+    if code in _ERRORS:
+        raise _ERRORS[code](str(cause)) from error

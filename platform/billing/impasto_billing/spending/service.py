@@ -1,4 +1,4 @@
-"""Counting what is spent in a month, refusing what goes over a cap, and setting caps.
+"""What is spent in a month, and the caps on it. Jobs are counted, or refused, by `impasto_billing.creation`.
 
 A job counts in the month in which it was created: with its quote while it is queued or runs, then with its
 cost. The rows that count are locked until the transaction ends, the organization's first, so that requests in
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -23,22 +23,6 @@ from impasto_core.webhooks.payloads import SpendAlertData
 from impasto_core.webhooks.types import EventType
 
 ALERT_PERCENTS = (50, 80, 100)
-
-_COUNT = text(
-    """
-    WITH counted AS (
-        INSERT INTO spending AS counter (id, organization_id, api_key_id, month, amount)
-        VALUES (:for_all, :organization_id, NULL, :month, :amount),
-            (:for_key, :organization_id, :api_key_id, :month, :amount)
-        ON CONFLICT (organization_id, month, api_key_id)
-        DO UPDATE SET amount = counter.amount + excluded.amount
-        RETURNING counter.api_key_id, counter.amount
-    )
-    SELECT counted.api_key_id, counted.amount AS spent, spend_caps.amount AS cap
-    FROM counted JOIN spend_caps ON spend_caps.organization_id = :organization_id
-        AND spend_caps.api_key_id IS NOT DISTINCT FROM counted.api_key_id
-    """
-)
 
 
 class SpendCapReached(Exception):
@@ -57,26 +41,26 @@ def month_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date().replace(day=1)
 
 
-async def count(
-    session: AsyncSession, *, organization_id: UUID, api_key_id: UUID, at: datetime, amount: int
+async def tell(
+    session: AsyncSession, *, organization_id: UUID, api_key_id: UUID | None, at: datetime, amount: int
 ) -> None:
-    """Count a new job, right before its credits are held. Raises SpendCapReached."""
-    connection = await session.connection()
-    counted = await connection.execute(
-        _COUNT,
-        {
-            "for_all": new_id(),
-            "for_key": new_id(),
-            "organization_id": organization_id,
-            "api_key_id": api_key_id,
-            "month": month_of(at),
-            "amount": amount,
-        },
+    """Alert of the caps of which a share was reached by the job that this transaction has counted."""
+    month = month_of(at)
+    counted = await session.exec(
+        select(SpendCap.api_key_id, SpendCap.amount, Spending.amount)
+        .join(
+            Spending,
+            (col(Spending.organization_id) == SpendCap.organization_id)
+            & col(Spending.api_key_id).is_not_distinct_from(SpendCap.api_key_id),
+        )
+        .where(
+            SpendCap.organization_id == organization_id,
+            col(SpendCap.api_key_id).is_(None) | (col(SpendCap.api_key_id) == api_key_id),
+            Spending.month == month,
+        )
     )
-    for api_key_id_, spent, cap in counted.all():
-        if spent > cap:
-            raise SpendCapReached(required=amount, spent=spent - amount, cap=cap, api_key_id=api_key_id_)
-        await _alert(session, organization_id, api_key_id_, at, cap=cap, before=spent - amount, spent=spent)
+    for whose, cap, spent in counted.all():
+        await _alert(session, organization_id, whose, at, cap=cap, before=spent - amount, spent=spent)
 
 
 async def refund(

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 DATABASE_ERRORS = (
@@ -60,6 +60,8 @@ class Database:
             },
         )
 
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
     @property
     def asyncpg_dsn(self) -> str:
         """The URL for asyncpg itself, for LISTEN connections outside the pool."""
@@ -77,6 +79,12 @@ class Database:
         async with self.session() as session:
             await act_for(session, organization_id)
             yield session
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose every statement is a transaction: no round trips for BEGIN and COMMIT."""
+        async with self._autocommit.connect() as connection:
+            yield connection
 
     async def close(self) -> None:
         await self.engine.dispose()
