@@ -103,7 +103,7 @@ class Job(SQLModel, table=True):
         Index(
             "ix_jobs_queue_deadline",
             "queue_deadline",
-            postgresql_where="status = 'queued' AND attempt = 0",
+            postgresql_where="status = 'queued' AND attempt = 0 AND queue_deadline IS NOT NULL",
         ),
     )
 

@@ -26,7 +26,7 @@ def upgrade() -> None:
         "ix_jobs_queue_deadline",
         "jobs",
         ["queue_deadline"],
-        postgresql_where="status = 'queued' AND attempt = 0",
+        postgresql_where="status = 'queued' AND attempt = 0 AND queue_deadline IS NOT NULL",
     )
     op.execute("GRANT UPDATE (cancel_reason) ON jobs TO impasto_api, impasto_worker")
 
