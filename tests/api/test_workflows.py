@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -145,6 +146,18 @@ async def test_a_retried_run_makes_one_job(client: httpx.AsyncClient, owner_data
     assert again.headers["idempotency-replayed"] == "true"
     async with owner_database.session() as session:
         assert (await session.exec(select(func.count()).select_from(Job))).one() == 1
+
+
+async def test_a_run_has_the_time_that_its_owner_gives_it(client: httpx.AsyncClient) -> None:
+    await save(client)
+    response = await client.post(
+        "/v1/workflows/tiger/runs",
+        json={"input": SMALL, "max_run_seconds": 9},
+        headers={"Cancel-After": "5m"},
+    )
+    job = response.json()
+    seconds = datetime.fromisoformat(job["deadline"]) - datetime.fromisoformat(job["created_at"])
+    assert (seconds, job["max_run_seconds"]) == (timedelta(minutes=5), 9)
 
 
 async def test_a_form_decides_what_is_exposed(client: httpx.AsyncClient) -> None:
