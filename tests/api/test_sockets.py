@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from socketio.exceptions import ConnectionError as Refused
 
+from impasto_api import http_protocol
 from impasto_api.app import create_app
 from impasto_api.jobs import stream
 from impasto_api.services import Services
@@ -362,6 +363,7 @@ async def test_a_socket_that_does_not_read_is_dropped(
 ) -> None:
     monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(server, "_MAX_QUEUED", 2)
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.5)
     job_id = await create(client)
     job = await painter.claim()
     await browser.subscribe(job_id, last_event_id="1-1")
@@ -371,7 +373,24 @@ async def test_a_socket_that_does_not_read_is_dropped(
         await steps.write(Step(node="d", step=number, total=100, progress=0, preview="x" * 200_000))
     services: Services = app.state.services
     await until(lambda: _true(not services.followers.total()), "events are kept for nobody")
+    await until(lambda: _true(not app.state.sockets._sio.eio.sockets), "its connection is kept")
     browser._sio.eio.ws._response.connection.transport.resume_reading()
+
+
+async def test_who_pings_without_end_and_reads_no_pong_is_cut_off(
+    base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.1)
+    async with (
+        asyncio.timeout(20),
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{base_url}/socket.io/?EIO=4&transport=websocket") as socket,
+    ):
+        assert socket._response.connection is not None
+        socket._response.connection.transport.pause_reading()  # type: ignore[union-attr]
+        with pytest.raises(ConnectionError):
+            while True:
+                await socket.ping(b"x" * 125)
 
 
 async def _true(value: bool) -> bool:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from impasto_api.http_protocol import HttpProtocol
+from impasto_api.http_protocol import HttpProtocol, WebSocketProtocol
 
 
 @asynccontextmanager
@@ -19,7 +19,9 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
     # asyncio turns Nagle's algorithm off only where it sees that the protocol is TCP: 40 ms a request.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=HttpProtocol, log_level="warning", proxy_headers=False)
+    config = uvicorn.Config(
+        app, http=HttpProtocol, ws=WebSocketProtocol, log_level="warning", proxy_headers=False
+    )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from impasto_api.app import create_app
-from impasto_api.http_protocol import HttpProtocol
+from impasto_api.http_protocol import HttpProtocol, WebSocketProtocol
 from impasto_api.services import Services
 from impasto_core.settings import get_settings
 from impasto_core.telemetry import configure_logging, telemetry
@@ -46,6 +46,7 @@ def main() -> None:
                 host=settings.api_host,
                 port=settings.api_port,
                 http=HttpProtocol,
+                ws=WebSocketProtocol,
                 ws_max_size=65_536,
                 ws_per_message_deflate=False,  # it would keep some 300 kB for each connection
                 proxy_headers=False,  # the app has its own list of trusted proxies
