@@ -388,9 +388,13 @@ async def test_who_pings_without_end_and_reads_no_pong_is_cut_off(
     ):
         assert socket._response.connection is not None
         socket._response.connection.transport.pause_reading()  # type: ignore[union-attr]
-        with pytest.raises(ConnectionError):
+
+        async def ping_without_end() -> None:
             while True:
                 await socket.ping(b"x" * 125)
+
+        with pytest.raises(ConnectionError):
+            await ping_without_end()
 
 
 async def _true(value: bool) -> bool:

@@ -143,9 +143,9 @@ async def test_redirects_are_failures_and_are_not_followed(desk: Desk, receiver:
 async def test_an_endpoint_that_is_gone_is_disabled_and_the_others_hear_of_it(
     desk: Desk, receiver: Receiver
 ) -> None:
-    gone = await desk.endpoint(f"{receiver.url}/gone", "job.succeeded")
+    gone = await desk.endpoint(f"{receiver.url}/gone?token=s3cret", "job.succeeded")
     await desk.endpoint(f"{receiver.url}/other", "webhook_endpoint.disabled")
-    receiver.always["/gone"] = answer(410)
+    receiver.always["/gone?token=s3cret"] = answer(410)
     await desk.job()
     await desk.until_attempts(2)
     disabled = await desk.read_endpoint(gone)
@@ -153,6 +153,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_the_others_hear_of_it(
     [message] = receiver.at("/other")
     assert message.event["data"]["id"] == format_id("whe", gone.id)
     assert message.event["data"]["reason"] == "gone"
+    assert b"s3cret" not in message.body, "it is the other receiver's to know"
     await desk.job()  # of which it is not told
     assert len(await desk.until_finished()) == 2
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import httpcore
 import pytest
@@ -16,6 +20,7 @@ from impasto_core.webhooks.guard import (
     UrlRefused,
     is_public,
 )
+from impasto_workers.webhooks.room import ATTEMPTS_OF_AN_ORGANIZATION
 from tests.support.servers import closed_port
 from tests.webhooks.receiver import Receiver
 
@@ -31,6 +36,7 @@ DEVELOPMENT = Guard(https_only=False, allowed=(ip_network("127.0.0.0/8"), ip_net
         "100.64.0.1",
         "127.0.0.1",
         "127.255.255.254",
+        "168.63.129.16",
         "169.254.169.254",
         "169.254.170.2",
         "172.16.0.1",
@@ -173,3 +179,29 @@ async def test_the_next_address_is_tried_where_nobody_listens_at_the_first(recei
 async def test_a_name_that_does_not_exist_is_an_error_of_the_connection() -> None:
     with pytest.raises(httpcore.ConnectError, match="cannot be resolved"):
         await GuardedNetwork(INTERNET).connect_tcp("nobody.invalid", 443)
+
+
+async def test_name_servers_that_never_answer_hold_up_only_who_asks_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(".hole.example"):
+            answered.wait(60)
+            raise socket.gaierror
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    network = GuardedNetwork(DEVELOPMENT)
+    # Those that run, and those that ran before: a thread cannot be told that nobody waits for it any more.
+    names = [f"{number}.hole.example" for number in range(2 * ATTEMPTS_OF_AN_ORGANIZATION)]
+    asking = [asyncio.create_task(network.resolve(name, 443)) for name in names]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(20):
+            assert await network.resolve("127.0.0.1", 443) == [ip_address("127.0.0.1")]
+    finally:
+        answered.set()
+        await asyncio.gather(*asking, return_exceptions=True)

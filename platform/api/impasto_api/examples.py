@@ -342,9 +342,9 @@ WEBHOOKS: dict[str, dict[str, Any]] = {
         "webhook_endpoint.disabled": {
             "object": "webhook_endpoint",
             "id": _WEBHOOK_ENDPOINT["id"],
-            "url": _WEBHOOK_ENDPOINT["url"],
             "reason": "failing",
             "failing_since": "2026-11-17T05:41:36.811377Z",
+            "path": f"/v1/webhook-endpoints/{_WEBHOOK_ENDPOINT['id']}",
         },
         "webhook.test": {"endpoint_id": _WEBHOOK_ENDPOINT["id"], "message": "It works."},
     }.items()

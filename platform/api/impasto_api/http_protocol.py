@@ -24,7 +24,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Cuts off who does not read. Nobody else would: whoever sends waits for room, and so does every close."""
+    """Cuts off who does not read. Nobody else would: who sends waits for room, and so does every close."""
 
     _cut: asyncio.TimerHandle | None = None
 

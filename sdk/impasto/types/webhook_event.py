@@ -90,9 +90,9 @@ class EndpointDisabledData(_Received):
     """An endpoint that is told nothing more, until you enable it again."""
 
     id: str
-    url: str
     reason: SkipValidation[Literal["gone", "failing", "manual"]]
     failing_since: datetime | None = None
+    path: str
 
 
 class TestData(_Received):

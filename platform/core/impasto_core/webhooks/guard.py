@@ -39,6 +39,7 @@ _NO_SERVERS_IPV4 = [
         "10.0.0.0/8",
         "100.64.0.0/10",  # carriers' NAT
         "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's own, within its machines
         "169.254.0.0/16",  # link-local, with the clouds' metadata
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -55,7 +56,12 @@ _NO_SERVERS_IPV4 = [
     )
 ]
 
-_DNS_THREADS = 64
+_DNS_THREADS = 1000
+"""More than can ever wait: for attempts that run at once, and for as many that were given up meanwhile.
+
+With fewer, one organization whose name servers never answer would keep all others from theirs.
+"""
+
 _CONNECT_SECONDS = 5.0
 _MAX_ADDRESSES = 3
 

@@ -133,17 +133,25 @@ class InvoiceData(BaseModel):
 
 
 class EndpointDisabledData(BaseModel):
-    """An endpoint gets no more webhooks until you enable it again. Told to your other endpoints."""
+    """An endpoint gets no more webhooks until you enable it again. Told to your other endpoints.
+
+    Its URL is left out: it may hold a secret of whoever receives there, and the others are somebody else.
+    """
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     id: WebhookEndpointId
-    url: str
     reason: DisabledReason
     failing_since: AwareDatetime | None
+    path: str = Field(description="Below the API's base URL.", examples=["/v1/webhook-endpoints/whe_..."])
 
     @classmethod
     def of(cls, endpoint: WebhookEndpoint, reason: DisabledReason) -> EndpointDisabledData:
-        return cls(id=endpoint.id, url=endpoint.url, reason=reason, failing_since=endpoint.failing_since)
+        return cls(
+            id=endpoint.id,
+            reason=reason,
+            failing_since=endpoint.failing_since,
+            path=f"/v1/webhook-endpoints/{format_id('whe', endpoint.id)}",
+        )
 
 
 class TestData(BaseModel):
