@@ -258,6 +258,11 @@ async def record(
     retry_in: None where there is nothing left to try. It means nothing after a success.
     """
     succeeded = attempt.outcome == DeliveryStatus.SUCCEEDED
+    endpoint = claimed.endpoint
+    if endpoint is not None and not (succeeded and endpoint.failing_since is None):
+        # It will be written to. Who deletes it locks it first and its deliveries then: so do we.
+        held = select(WebhookEndpoint.id).where(WebhookEndpoint.id == endpoint.id)
+        await session.exec(held.with_for_update(read=True, key_share=True))
     changes: dict[str, object] = {"failures": claimed.delivery.failures + (not succeeded)}
     if succeeded or retry_in is None:
         changes |= {"status": attempt.outcome, "finished_at": func.now()}
@@ -276,8 +281,8 @@ async def record(
     if recorded.rowcount == 0:
         return False
     session.add(attempt)
-    if claimed.endpoint is not None:
-        await _note_health(session, claimed.endpoint, succeeded=succeeded, is_gone=is_gone)
+    if endpoint is not None:
+        await _note_health(session, endpoint, succeeded=succeeded, is_gone=is_gone)
     return True
 
 
