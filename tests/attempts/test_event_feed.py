@@ -48,7 +48,7 @@ async def test_steps_that_came_too_fast_are_left_out_but_not_the_last(redis: Red
 class Silent(EventWriter):
     """Redis behind a network that swallows everything."""
 
-    async def write(self, event: StreamEvent) -> None:
+    async def write(self, *events: StreamEvent) -> None:
         await asyncio.sleep(3600)
 
 
@@ -61,4 +61,4 @@ async def test_a_silent_redis_holds_nobody_up(
     feed.put(Finished())
     async with asyncio.timeout(2):
         await feed.close()
-    assert "were not written" in caplog.text
+    assert "2 events were not written" in caplog.text

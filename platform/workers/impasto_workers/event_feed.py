@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -13,6 +14,12 @@ from impasto_core.jobs.events import EventWriter, Fenced, Step, StreamEvent
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 2.0
+
+GATHER_SECONDS = 0.02
+"""Events that come within it are written together. Each write keeps the device's thread from Python's lock,
+and a small graph has two dozen events in a tenth of a second.
+"""
+
 _MANY = 50
 
 
@@ -23,7 +30,8 @@ class EventFeed:
         self._writer = writer
         self._waiting: deque[StreamEvent] = deque()
         self._news = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
+        self._being_written = 0
         self._dropped = 0
         self._task = asyncio.create_task(self._write_all())
 
@@ -35,29 +43,36 @@ class EventFeed:
 
     async def close(self) -> None:
         """Returns when all is written, and at the latest after CLOSE_SECONDS."""
-        self._closing = True
+        self._closing.set()
         self._news.set()
         await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
         self._task.cancel()
-        if dropped := self._dropped + len(self._waiting):
+        if dropped := self._dropped + self._being_written + len(self._waiting):
             logger.warning("%s events were not written", dropped)
 
     async def _write_all(self) -> None:
-        while self._waiting or not self._closing:
+        while self._waiting or not self._closing.is_set():
             await self._news.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._closing.wait()
             self._news.clear()
-            while self._waiting:
-                await self._write(self._waiting.popleft())
+            events = list(self._waiting)
+            self._waiting.clear()
+            if events:
+                self._being_written = len(events)
+                await self._write(events)
+                self._being_written = 0
 
-    async def _write(self, event: StreamEvent) -> None:
+    async def _write(self, events: list[StreamEvent]) -> None:
         try:
-            await self._writer.write(event)
+            await self._writer.write(*events)
         except (RedisError, OSError, Fenced) as error:
             # Fenced is no proof that the lease is lost: a write that was repeated because its answer got lost
             # is refused too. PostgreSQL will tell.
             if not self._dropped:
                 logger.warning("an event was dropped: %r", error)
-            self._dropped += 1
+            self._dropped += len(events)
 
 
 def _is_outdated(event: StreamEvent, *, by: StreamEvent) -> bool:

@@ -118,6 +118,7 @@ def take_messages(broker: Broker, runner: JobRunner, pool: str) -> dramatiq.Work
     dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=pool)(runner.run_next_job)
     consumer = dramatiq.Worker(broker, queues={pool}, worker_threads=1, worker_timeout=POLL_MILLISECONDS)
     consumer.queue_prefetch = 1  # a second message would wait here while other workers are idle
+    consumer.delay_prefetch = 0  # nothing is ever delayed: that queue is not to be asked 50 times a second
     consumer.start()
     return consumer
 

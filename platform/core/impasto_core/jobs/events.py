@@ -108,21 +108,23 @@ class EventWriter:
         self._attempt = attempt
         self._number = 0
 
-    async def write(self, event: StreamEvent) -> None:
-        """Raises Fenced, and redis.RedisError where the server is away."""
-        self._number += 1
+    async def write(self, *events: StreamEvent) -> None:
+        """All of them in one round trip. Raises Fenced, and redis.RedisError where the server is away."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xadd(
-                self._key,
-                {"event": event.model_dump_json()},
-                id=f"{self._attempt}-{self._number}",
-                maxlen=_MAX_ENTRIES,
-                approximate=True,
-            )
+            for event in events:
+                self._number += 1
+                pipe.xadd(
+                    self._key,
+                    {"event": event.model_dump_json()},
+                    id=f"{self._attempt}-{self._number}",
+                    maxlen=_MAX_ENTRIES,
+                    approximate=True,
+                )
             pipe.expire(self._key, _KEEP_SECONDS)
             pipe.publish(self._key, "")
-            if isinstance(event, Finished) and event.organization_id:
-                pipe.publish(ends_channel(event.organization_id), str(self._job_id))
+            for event in events:
+                if isinstance(event, Finished) and event.organization_id:
+                    pipe.publish(ends_channel(event.organization_id), str(self._job_id))
             try:
                 await pipe.execute()
             except ResponseError as error:

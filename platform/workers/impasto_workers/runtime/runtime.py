@@ -4,10 +4,12 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from compel import prompt_parser
 from diffusers import DiffusionPipeline
 from invokeai.backend.util.devices import TorchDevice
 from pyparsing import ParserElement
@@ -33,6 +35,8 @@ class Runtime:
         self._device: torch.device = TorchDevice.choose_torch_device()
         torch.empty(0, device=self._device)  # a device that is not there fails now
         ParserElement.enable_packrat()  # without it, a dozen parentheses in a prompt take hours to parse
+        # Compel would make the same grammar anew for every prompt, which takes longer than parsing most.
+        prompt_parser.build_parser_syntax = lru_cache(maxsize=None)(prompt_parser.build_parser_syntax)
         DiffusionPipeline._progress_bar_config = {"disable": True}  # it overrules TQDM_DISABLE
         self._services = Services()
         self._preview_interval = preview_interval
