@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, text, update
+from sqlmodel import select
 
 from impasto_api.examples import EXAMPLES
 from impasto_api.webhooks.endpoints import MAX_ENDPOINTS
@@ -14,6 +16,7 @@ from impasto_core.api_keys.scopes import Scope
 from impasto_core.database import Database
 from impasto_core.settings import Settings
 from impasto_core.webhooks.tables import DeliveryStatus, WebhookDelivery
+from tests.support.job_desk import until
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
 from tests.support.tenants import Tenant, make_tenant
@@ -95,6 +98,30 @@ async def test_an_endpoint_is_made_shown_changed_and_deleted(client: httpx.Async
     assert (await client.delete(path)).status_code == 204
     assert_problem(await client.get(path), 404, "not-found")
     assert_problem(await client.delete(path), 404, "not-found")
+
+
+async def test_jobs_end_while_an_endpoint_with_many_deliveries_is_deleted(
+    client: httpx.AsyncClient, owner_database: Database, painter: Painter
+) -> None:
+    endpoint = await make(client)
+    for _ in range(2):
+        await client.post("/v1/jobs", json=JOB)
+    await painter.paint_next()
+    async with owner_database.session() as session:
+        await session.exec(select(WebhookDelivery).with_for_update())  # so that to delete it takes long
+        deleting = asyncio.create_task(client.delete(f"/v1/webhook-endpoints/{endpoint['id']}"))
+        await until(lambda: is_blocked(owner_database), "it is deleted already")
+        async with asyncio.timeout(10):
+            await painter.paint_next()
+    assert (await deleting).status_code == 204
+    assert await deliveries(client) == []
+
+
+async def is_blocked(owner: Database) -> bool:
+    """Whether anyone waits for a lock."""
+    async with owner.session() as session:
+        waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(await (await session.connection()).scalar(waiting))
 
 
 async def test_no_url_is_taken_that_leads_anywhere_but_to_the_public_internet(

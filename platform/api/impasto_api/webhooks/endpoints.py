@@ -122,6 +122,10 @@ async def delete_endpoint(
     services: ServicesDep, principal: WebhooksWriter, endpoint_id: WebhookEndpointId
 ) -> None:
     """With its deliveries: what is on its way to it is not sent any more."""
+    # First it is told nothing more: who ends a job for it would wait until all its deliveries are deleted.
+    async with services.database.tenant(principal.organization_id) as session:
+        endpoint = await _find(session, endpoint_id, lock=True)
+        await repository.change_endpoint(session, endpoint, _status(services, enabled=False))
     async with services.database.tenant(principal.organization_id) as session:
         await session.delete(await _find(session, endpoint_id))
 
