@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
-from sqlmodel import select
+from sqlalchemy import delete, text
+from sqlmodel import col, select
 
 from impasto_billing.settlement import settle
 from impasto_billing.spending import service as spending
@@ -17,9 +19,9 @@ from impasto_core.jobs.lifecycle import JobError
 from impasto_core.settings import Settings
 from impasto_core.webhooks import outbox
 from impasto_core.webhooks.payloads import TestData, body_of
-from impasto_core.webhooks.tables import EndpointStatus
+from impasto_core.webhooks.tables import EndpointStatus, WebhookEndpoint
 from impasto_core.webhooks.types import EventType
-from tests.support.job_desk import Jobs
+from tests.support.job_desk import Jobs, until
 from tests.support.tenants import make_tenant
 from tests.webhooks.desk import Desk
 
@@ -73,6 +75,24 @@ async def test_an_endpoint_hears_what_it_asked_for_from_then_on(desk: Desk) -> N
     await desk.job(error=JobError(code="node-failed", message="No."))
     told = [delivery.endpoint_id for delivery in await desk.deliveries()]
     assert told == [everything.id, failures.id, everything.id]
+
+
+async def test_a_job_can_end_while_its_endpoint_is_deleted(
+    desk: Desk, api_database: Database, owner_database: Database
+) -> None:
+    endpoint = await desk.endpoint(URL)
+
+    async def waits() -> bool:
+        async with owner_database.session() as session:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return bool((await (await session.connection()).execute(waiting)).scalar_one())
+
+    async with api_database.tenant(desk.organization_id) as session:
+        await session.exec(delete(WebhookEndpoint).where(col(WebhookEndpoint.id) == endpoint.id))
+        ending = asyncio.create_task(desk.job())
+        await until(waits, "the job does not wait for the endpoint to be gone")
+    assert (await ending).status == "succeeded"
+    assert await desk.events() == []
 
 
 async def test_what_nobody_wants_to_know_is_not_kept(desk: Desk) -> None:

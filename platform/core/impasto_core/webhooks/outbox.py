@@ -124,6 +124,7 @@ async def _who_wants_to_know(
             wanted,
         )
         .order_by(col(WebhookEndpoint.id))
+        .with_for_update(read=True, key_share=True)  # one that is being deleted is not there any more
     )
     return [Recipient.endpoint(endpoint_id) for endpoint_id in found.all()]
 

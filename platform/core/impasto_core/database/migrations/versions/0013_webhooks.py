@@ -25,7 +25,8 @@ TABLES = (
     "webhook_attempts",
 )
 
-_WHO_WANTS_TO_KNOW = "SELECT (id, organization_id, events, status)"
+# Who may not update anything of a row cannot keep it from being deleted either.
+_WHO_WANTS_TO_KNOW = "SELECT (id, organization_id, events, status, ordered), UPDATE (failing_since)"
 
 GRANTS = {
     "impasto_api": {
@@ -37,7 +38,7 @@ GRANTS = {
         "webhook_attempts": "SELECT",
     },
     "impasto_worker": {
-        "webhook_endpoints": "SELECT (id, organization_id, events, status, ordered)",
+        "webhook_endpoints": _WHO_WANTS_TO_KNOW,
         "webhook_events": "SELECT (id, created_at), INSERT, DELETE",
         "webhook_deliveries": "SELECT (status, next_attempt_at, endpoint_id), INSERT",
     },
