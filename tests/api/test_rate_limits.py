@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import re
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 from limits import RateLimitItemPerMinute
@@ -253,6 +255,21 @@ class TestAddresses:
             assert_problem(await self.guess(client), 401, "unauthenticated")
         assert_limited(await self.guess(client), "failed-authentications")
         assert (await client.get("/v1/jobs", headers=here)).status_code == 200
+
+    async def test_nobody_finds_a_key_by_trying_over_one_socket(self, base_url: str, tenant: Tenant) -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{base_url}/socket.io/?EIO=4&transport=websocket") as socket,
+            asyncio.timeout(20),
+        ):
+            await socket.receive()
+            codes = []
+            for key in ("wrong", "wrong", "wrong", tenant.api_key):
+                await socket.send_str("40" + json.dumps({"api_key": key}))
+                answer = await socket.receive_str()
+                assert answer.startswith("44"), "it is let in"
+                codes.append(json.loads(answer[2:])["data"]["code"])
+        assert codes == ["unauthenticated"] * 3 + ["quota-exceeded"]
 
     async def test_an_address_without_a_key_may_ask_only_so_often(self, anonymous: httpx.AsyncClient) -> None:
         here = {"X-Forwarded-For": "203.0.113.1"}

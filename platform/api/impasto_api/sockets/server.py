@@ -203,6 +203,7 @@ class Sockets:
         if not isinstance(auth, dict) or "api_key" not in auth:
             raise Unauthenticated('Send your API key as auth: {"api_key": "imp_live_..."}')
         api_key = read(Credentials, auth).api_key
+        await limits.arrive()  # as a request does: one connection may try any number of keys
         try:
             principal = await self._services.keys.authenticate(api_key)
         except InvalidKey as error:
