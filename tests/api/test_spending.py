@@ -208,10 +208,13 @@ async def test_alerts_are_recorded_once_at_fifty_eighty_and_a_hundred_percent(
     assert await list_of(client, "spend-alerts") == alerts
 
 
-async def test_one_job_can_reach_several_alerts(client: httpx.AsyncClient) -> None:
+async def test_one_job_can_reach_several_alerts_and_webhooks_tell_of_each(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/webhook-endpoints", json={"url": "https://example.com/hooks"})
     await set_cap(client, 7)
     await client.post("/v1/jobs", json=SIX_CREDITS)
     assert {alert["percent"] for alert in await list_of(client, "spend-alerts")} == {50, 80}
+    deliveries = (await client.get("/v1/webhook-deliveries")).json()["data"]
+    assert [delivery["event_type"] for delivery in deliveries] == ["credits.low", "credits.low"]
 
 
 async def test_a_cap_that_is_reached_when_it_is_set_alerts_at_once(client: httpx.AsyncClient) -> None:
