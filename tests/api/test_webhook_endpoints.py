@@ -12,10 +12,13 @@ from sqlmodel import select
 
 from impasto_api.examples import EXAMPLES
 from impasto_api.webhooks.endpoints import MAX_ENDPOINTS
+from impasto_api.webhooks.schemas import MAX_LOG
 from impasto_core.api_keys.scopes import Scope
+from impasto_core.clock import utc_now
 from impasto_core.database import Database
+from impasto_core.ids import parse_id
 from impasto_core.settings import Settings
-from impasto_core.webhooks.tables import DeliveryStatus, WebhookDelivery
+from impasto_core.webhooks.tables import DeliveryStatus, WebhookAttempt, WebhookDelivery
 from tests.support.job_desk import until
 from tests.support.painters import Painter
 from tests.support.problems import assert_problem
@@ -267,6 +270,27 @@ async def test_the_log_says_what_was_sent_and_can_be_searched(
     assert one["id"] in details["request_body"]
     wrong = await client.get("/v1/webhook-deliveries", params={"event_type": "job.exploded"})
     assert_problem(wrong, 422, "validation-failed", field="event_type")
+
+
+async def test_of_a_delivery_that_was_sent_again_and_again_the_latest_attempts_are_shown(
+    client: httpx.AsyncClient, owner_database: Database, tenant: Tenant
+) -> None:
+    endpoint = await make(client)
+    delivery = (await client.post(f"/v1/webhook-endpoints/{endpoint['id']}/test")).json()
+    async with owner_database.session() as session:
+        for number in range(1, MAX_LOG + 3):
+            attempt = WebhookAttempt(
+                delivery_id=parse_id("whd", delivery["id"]),
+                number=number,
+                organization_id=tenant.organization_id,
+                started_at=utc_now(),
+                duration_ms=1,
+                outcome="failed",
+                url=URL,
+            )
+            session.add(attempt)
+    log = (await client.get(f"/v1/webhook-deliveries/{delivery['id']}")).json()["log"]
+    assert [attempt["number"] for attempt in log] == list(range(3, MAX_LOG + 3))
 
 
 async def test_a_run_of_a_workflow_can_name_a_url_too(client: httpx.AsyncClient, painter: Painter) -> None:

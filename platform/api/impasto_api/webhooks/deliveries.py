@@ -13,6 +13,7 @@ from impasto_api.problems import NotFound, WebhookEndpointDisabled
 from impasto_api.services import ServicesDep
 from impasto_api.webhooks import repository
 from impasto_api.webhooks.schemas import (
+    MAX_LOG,
     WebhookAttemptView,
     WebhookDeliveryDetailsView,
     WebhookDeliveryView,
@@ -67,7 +68,7 @@ async def get_delivery(
         told = await repository.get_delivery(session, delivery_id)
         if told is None:
             raise NotFound("There is no such webhook delivery.")
-        attempts = await repository.attempts_of(session, delivery_id)
+        attempts = await repository.attempts_of(session, delivery_id, limit=MAX_LOG)
     return WebhookDeliveryDetailsView(
         **WebhookDeliveryView.of(*told).model_dump(),
         request_body=body_of(told[1]).decode(),

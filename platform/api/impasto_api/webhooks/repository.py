@@ -111,10 +111,12 @@ async def get_delivery(session: AsyncSession, delivery_id: UUID) -> Told | None:
     return next(iter(await get_deliveries(session, [delivery_id])), None)
 
 
-async def attempts_of(session: AsyncSession, delivery_id: UUID) -> Sequence[WebhookAttempt]:
+async def attempts_of(session: AsyncSession, delivery_id: UUID, *, limit: int) -> Sequence[WebhookAttempt]:
+    """The latest, in order."""
     query = (
         select(WebhookAttempt)
         .where(WebhookAttempt.delivery_id == delivery_id)
-        .order_by(col(WebhookAttempt.number))
+        .order_by(col(WebhookAttempt.number).desc())
+        .limit(limit)
     )
-    return (await session.exec(query)).all()
+    return (await session.exec(query)).all()[::-1]

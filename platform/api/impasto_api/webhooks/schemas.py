@@ -25,6 +25,9 @@ from impasto_core.webhooks.types import EventType
 
 MAX_OVERLAP = timedelta(days=7)
 
+MAX_LOG = 50
+"""Attempts that are shown of a delivery. Whoever has it sent again and again may have thousands."""
+
 Url = Annotated[
     Text,
     Field(
@@ -224,7 +227,9 @@ class WebhookDeliveryDetailsView(WebhookDeliveryView):
     """A delivery with what was sent, and each of its attempts."""
 
     request_body: str = Field(description="The same in every attempt.")
-    log: list[WebhookAttemptView] = Field(description="In order. One that is missing was cut short.")
+    log: list[WebhookAttemptView] = Field(
+        description=f"The latest {MAX_LOG}, in order. One that is missing was cut short."
+    )
 
 
 class WebhookRedeliver(BaseModel):
