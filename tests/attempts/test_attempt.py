@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -270,6 +271,21 @@ async def test_a_job_over_a_limit_that_its_owner_set_is_canceled_and_says_which(
         canceled = await jobs.get(job)
         assert (canceled.status, canceled.cancel_reason, canceled.error) == ("canceled", reason, None)
         assert await jobs.outcomes(job) == ["canceled"]
+
+
+async def test_a_deadline_holds_while_pictures_are_encoded(
+    jobs: Jobs, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(attempt, "make_pictures", lambda *_: over.wait(60))
+    job = await jobs.add()
+    await jobs.change(job, deadline=func.now() + timedelta(seconds=1))
+    try:
+        async with asyncio.timeout(20):
+            await runner.run_next_job("default")
+    finally:
+        over.set()
+    assert (await jobs.get(job)).cancel_reason == "deadline"
 
 
 async def test_a_job_claimed_after_its_deadline_never_reaches_the_device(

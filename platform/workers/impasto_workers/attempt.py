@@ -140,7 +140,7 @@ class Attempt:
                 self._device_failed = result.error.kind == "device-failed"
                 raise AttemptFailed(self._node_failed(result.error))
         with stage("encode"):
-            pictures = await asyncio.to_thread(make_pictures, self._job, result.images)
+            pictures = await self._stop.race(asyncio.to_thread(make_pictures, self._job, result.images))
         with stage("upload"):
             # Uploads under way are waited for, so that what they wrote can be deleted.
             await self._stop.race(self._upload(pictures), patience=lambda reason: 5)
