@@ -63,7 +63,7 @@ async def apis(start: Callable[[], Api]) -> list[Api]:
     """Two processes, which are up."""
     apis = [start(), start()]
     for api in apis:
-        await until(api.is_ready, "the API did not get ready")
+        await until(api.is_ready, "the API did not get ready", within=90)
     return apis
 
 
