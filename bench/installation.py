@@ -34,6 +34,7 @@ class Platform:
     owner_url: str
     redis_url: str
     api_pid: int
+    worker_pid: int
 
     @property
     def headers(self) -> dict[str, str]:
@@ -64,6 +65,7 @@ def platform_up(folder: Path, worker_python: Path) -> Iterator[Platform]:
             owner_url=local.owner_url,
             redis_url=local.redis_url,
             api_pid=local.pid_of("api"),
+            worker_pid=local.pid_of("worker"),
         )
 
 
