@@ -18,6 +18,7 @@ from impasto_core.clock import utc_now
 from impasto_core.database import Database
 from impasto_core.ids import parse_id
 from impasto_core.settings import Settings
+from impasto_core.webhooks import redelivery
 from impasto_core.webhooks.tables import DeliveryStatus, WebhookAttempt, WebhookDelivery
 from tests.support.job_desk import until
 from tests.support.painters import Painter
@@ -318,7 +319,7 @@ async def test_what_was_given_up_is_sent_again(client: httpx.AsyncClient, owner_
     span = {"since": sent[1]["created_at"], "until": sent[2]["created_at"]}
     ranged = await client.post(f"{path}/redeliver", json=span)
     assert ranged.status_code == 202
-    assert ranged.json() == {"object": "redelivery", "count": 1, "has_more": False}
+    assert ranged.json() == {"object": "redelivery", "count": 1, "next_since": None}
     assert [delivery["status"] for delivery in await deliveries(client)] == ["failed", "pending", "pending"]
     rest = await client.post(f"{path}/redeliver", json={"since": "2026-01-01T00:00:00Z"})
     assert rest.json()["count"] == 1
@@ -327,6 +328,24 @@ async def test_what_was_given_up_is_sent_again(client: httpx.AsyncClient, owner_
     assert_problem(backwards, 422, "validation-failed", field="until")
     nobody = "whd_" + "0" * 26
     assert_problem(await client.post(f"/v1/webhook-deliveries/{nobody}/redeliver"), 404, "not-found")
+
+
+async def test_a_long_time_is_sent_again_piece_by_piece_each_delivery_once(
+    client: httpx.AsyncClient, owner_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "MAX_REDELIVERIES", 2)
+    path = f"/v1/webhook-endpoints/{(await make(client))['id']}"
+    for _ in range(5):
+        await client.post(f"{path}/test")
+    await give_up_all(owner_database)
+    counts, since = [], "2026-01-01T00:00:00Z"
+    while since is not None:
+        request = {"since": since, "include_succeeded": True}
+        answer = (await client.post(f"{path}/redeliver", json=request)).json()
+        counts.append(answer["count"])
+        since = answer["next_since"]
+    assert counts == [2, 2, 1]
+    assert {delivery["status"] for delivery in await deliveries(client)} == {"pending"}
 
 
 async def test_webhooks_need_their_own_scopes(

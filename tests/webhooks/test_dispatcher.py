@@ -299,11 +299,11 @@ async def test_a_delivery_can_be_sent_again_and_so_can_all_that_failed(
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.SUCCEEDED, 2)
     async with api_database.tenant(desk.organization_id) as session:
         again = await redelivery.redeliver_range(session, endpoint, since=start, until=utc_now())
-        assert again == 0, "none has failed"
+        assert again.count == 0, "none has failed"
         again = await redelivery.redeliver_range(
             session, endpoint, since=start, until=utc_now(), statuses=[DeliveryStatus.SUCCEEDED]
         )
-        assert again == 1
+        assert again.count == 1
     await desk.until_attempts(3)
     assert len({message.id for message in receiver.received}) == 1
 

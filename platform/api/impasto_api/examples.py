@@ -503,7 +503,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ],
     },
     "WebhookRedeliver": {"since": "2026-11-22T05:00:00Z", "until": None, "include_succeeded": False},
-    "Redelivery": {"object": "redelivery", "count": 12, "has_more": False},
+    "Redelivery": {"object": "redelivery", "count": 12, "next_since": None},
     "Graph": GRAPH,
     "Health": {"status": "ok"},
     "Image": _IMAGE,

@@ -92,5 +92,5 @@ class Redelivery(Result):
     """How many deliveries are sent again."""
 
     count: int
-    has_more: bool
-    """Whether there are more in that time than are sent again at once."""
+    next_since: datetime | None = None
+    """Where there are more than are sent again at once: the `since` to go on with."""

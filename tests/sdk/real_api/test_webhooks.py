@@ -141,7 +141,7 @@ async def test_an_endpoint_is_tested_rotated_given_up_and_served_again(sdk: Sdk,
     assert enabled.status == "enabled"
     since = test.created_at - timedelta(seconds=1)
     sent = await sdk(lambda client: client.webhooks.endpoints.redeliver(endpoint.id, since=since))
-    assert (sent.count, sent.has_more) == (1, False)
+    assert (sent.count, sent.next_since) == (1, None)
     assert (await finished(sdk, test.id)).status == "succeeded"
     await sdk(lambda client: client.webhooks.endpoints.delete(endpoint.id))
     assert await sdk.all(lambda client: client.webhooks.endpoints.list()) == []

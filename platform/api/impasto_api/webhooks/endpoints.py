@@ -180,7 +180,7 @@ async def redeliver_to_endpoint(
 ) -> RedeliveryView:
     """What was given up in that time is attempted again, each with the whole schedule of retries.
 
-    Where `has_more` is true, the same request again sends what is left of those that failed.
+    Where `next_since` is not null there is more: ask again with it as `since`.
     """
     until = request.until or services.clock()
     if until <= request.since:
@@ -189,12 +189,12 @@ async def redeliver_to_endpoint(
     async with services.database.tenant(principal.organization_id) as session:
         endpoint = await _find(session, endpoint_id)
         try:
-            count = await redelivery.redeliver_range(
+            sent = await redelivery.redeliver_range(
                 session, endpoint, since=request.since, until=until, statuses=statuses
             )
         except redelivery.EndpointDisabled:
             raise WebhookEndpointDisabled from None
-    return RedeliveryView(count=count, has_more=count == redelivery.MAX_REDELIVERIES)
+    return RedeliveryView(count=sent.count, next_since=sent.next_since)
 
 
 async def _find(

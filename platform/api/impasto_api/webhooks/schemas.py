@@ -247,6 +247,6 @@ class RedeliveryView(BaseModel):
 
     object: Literal["redelivery"] = "redelivery"
     count: int
-    has_more: bool = Field(
-        description=f"Whether there may be more: {MAX_REDELIVERIES} at once are sent, the oldest first."
+    next_since: AwareDatetime | None = Field(
+        description=f"The `since` to go on with: {MAX_REDELIVERIES} at once are sent, the oldest first."
     )

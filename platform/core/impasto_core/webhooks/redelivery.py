@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,14 @@ from impasto_core.webhooks.tables import DeliveryStatus, EndpointStatus, Webhook
 
 MAX_REDELIVERIES = 1000
 """So many deliveries are sent again at a time, the oldest first."""
+
+
+@dataclass(frozen=True)
+class Redelivered:
+    """How many are sent again, and from when on the same call goes on with the rest, if there is any."""
+
+    count: int
+    next_since: datetime | None
 
 
 class DeliveryNotFound(Exception):
@@ -47,25 +56,27 @@ async def redeliver_range(
     since: datetime,
     until: datetime,
     statuses: Collection[DeliveryStatus] = (DeliveryStatus.FAILED,),
-) -> int:
+) -> Redelivered:
     """Attempt again what was made for the endpoint from `since` on and before `until`, and has ended so.
 
-    How many those are: MAX_REDELIVERIES at most, the oldest. The same call again goes on with those that are
-    left, where it is for failed ones. Raises EndpointDisabled.
+    MAX_REDELIVERIES at most, the oldest. Raises EndpointDisabled.
     """
     await _require_enabled(session, endpoint.id)
-    chosen = (
-        select(WebhookDelivery.id)
+    found = await session.exec(
+        select(WebhookDelivery.id, WebhookDelivery.created_at)
         .where(
             WebhookDelivery.endpoint_id == endpoint.id,
             WebhookDelivery.created_at >= since,
             WebhookDelivery.created_at < until,
             col(WebhookDelivery.status).in_(statuses),
         )
-        .order_by(col(WebhookDelivery.id))
-        .limit(MAX_REDELIVERIES)
+        .order_by(col(WebhookDelivery.created_at), col(WebhookDelivery.id))
+        .limit(MAX_REDELIVERIES + 1)
     )
-    return await _send_again(session, col(WebhookDelivery.id).in_(chosen))
+    rows = found.all()
+    chosen = [delivery_id for delivery_id, _ in rows[:MAX_REDELIVERIES]]
+    count = await _send_again(session, col(WebhookDelivery.id).in_(chosen))
+    return Redelivered(count, next_since=rows[-1][1] if len(rows) > MAX_REDELIVERIES else None)
 
 
 async def _require_enabled(session: AsyncSession, endpoint_id: UUID) -> None:
