@@ -22,8 +22,8 @@ class PlanView(BaseModel):
     queue_weight: int = Field(description="Its share of busy workers, beside those of others.")
     storage_bytes: int | None
     image_retention_days: int | None = Field(
-        description="Images are deleted when they are so old; null is never. After a change of plan nothing is"
-        " deleted for 7 days.",
+        description="Images are deleted when they are so old; null is never. After a change of plan nothing"
+        " is deleted for 7 days.",
         examples=[365],
     )
     model_bases: list[str] | None = Field(description="Architectures of models.", examples=[["sd-1", "sdxl"]])
