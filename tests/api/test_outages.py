@@ -222,12 +222,12 @@ async def test_a_fault_of_our_own_is_a_problem_document_that_tells_nothing_but_i
 ) -> None:
     @app.get("/broken")
     async def broken() -> None:
-        raise RuntimeError("the secret is 42")
+        raise RuntimeError("the secret is tiramisu")
 
     caplog.handler.setFormatter(JsonFormatter())
     response = await client.get("/broken")
     problem = assert_problem(response, 500, "internal-error")
-    assert "42" not in response.text
+    assert "tiramisu" not in response.text
     [logged] = [line for line in map(json.loads, caplog.text.splitlines()) if "problems" in line["logger"]]
     assert logged["request_id"] == problem["request_id"]
     assert (await client.get("/v1/jobs")).status_code == 200, "and the next request is served"
