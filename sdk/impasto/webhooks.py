@@ -22,7 +22,7 @@ from typing import Protocol
 
 from ._exceptions import WebhookSecretError, WebhookVerificationError
 from .types.webhook_event import (
-    CreditsExhausted,
+    BalanceData,
     CreditsLow,
     EndpointDisabledData,
     Event,
@@ -34,6 +34,7 @@ from .types.webhook_event import (
     JobFailed,
     JobSucceeded,
     SpendAlertData,
+    SpendCapAlert,
     TestData,
     UnknownEvent,
     WebhookEndpointDisabled,
@@ -43,7 +44,7 @@ from .types.webhook_event import (
 
 __all__ = [
     "TOLERANCE",
-    "CreditsExhausted",
+    "BalanceData",
     "CreditsLow",
     "EndpointDisabledData",
     "Event",
@@ -55,6 +56,7 @@ __all__ = [
     "JobFailed",
     "JobSucceeded",
     "SpendAlertData",
+    "SpendCapAlert",
     "TestData",
     "UnknownEvent",
     "WebhookEndpointDisabled",

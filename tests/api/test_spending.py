@@ -214,7 +214,7 @@ async def test_one_job_can_reach_several_alerts_and_webhooks_tell_of_each(client
     await client.post("/v1/jobs", json=SIX_CREDITS)
     assert {alert["percent"] for alert in await list_of(client, "spend-alerts")} == {50, 80}
     deliveries = (await client.get("/v1/webhook-deliveries")).json()["data"]
-    assert [delivery["event_type"] for delivery in deliveries] == ["credits.low", "credits.low"]
+    assert [delivery["event_type"] for delivery in deliveries] == ["spend_cap.alert", "spend_cap.alert"]
 
 
 async def test_a_cap_that_is_reached_when_it_is_set_alerts_at_once(client: httpx.AsyncClient) -> None:

@@ -49,6 +49,7 @@ def test_the_plans_are_those_that_are_sold() -> None:
         "studio": (150_00, 30_000, 200 * 10**9, 3),
         "enterprise": (None, 0, None, None),
     }
+    assert [plan.low_credits for plan in PLANS] == [50, 500, 1_500, 3_000, 10_000]
     assert [plan.queue_weight for plan in PLANS] == [10, 25, 50, 75, 100]
     assert [plan.jobs_per_hour for plan in PLANS] == [10, 60, 300, 1000, None]
     assert [plan.model_bases for plan in PLANS] == [

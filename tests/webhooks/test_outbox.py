@@ -8,11 +8,13 @@ import json
 from sqlalchemy import delete, text
 from sqlmodel import col
 
+from impasto_billing.ledger import service as ledger
+from impasto_billing.plans import service as plans
 from impasto_billing.settlement import settle
 from impasto_billing.spending import service as spending
 from impasto_core.clock import utc_now
 from impasto_core.database import Database
-from impasto_core.ids import format_id
+from impasto_core.ids import format_id, new_id
 from impasto_core.jobs import lifecycle
 from impasto_core.jobs.lifecycle import JobError
 from impasto_core.settings import Settings
@@ -21,7 +23,7 @@ from impasto_core.webhooks.payloads import TestData, body_of
 from impasto_core.webhooks.tables import EndpointStatus, WebhookEndpoint
 from impasto_core.webhooks.types import EventType
 from tests.support.job_desk import Jobs, until
-from tests.support.tenants import make_tenant
+from tests.support.tenants import give_credits, make_tenant
 from tests.webhooks.desk import Desk
 
 URL = "https://example.com/hooks"
@@ -130,7 +132,48 @@ async def test_a_spend_cap_that_is_used_up_when_it_is_set_tells_so(
             session, organization_id=desk.organization_id, api_key_id=None, amount=0, now=utc_now()
         )
     told = [(event.type, event.data["percent"], event.data["cap"]) for event in await desk.events()]
-    assert told == [("credits.low", 50, 0), ("credits.low", 80, 0), ("credits.exhausted", 100, 0)]
+    assert told == [("spend_cap.alert", percent, 0) for percent in (50, 80, 100)]
+
+
+async def test_low_credits_are_told_once_and_again_after_there_were_more(
+    desk: Desk, owner_database: Database
+) -> None:
+    await desk.endpoint(URL, "credits.low")
+
+    async def change_balance(*, held: int = 0, granted: int = 0) -> None:
+        async with owner_database.session() as session:
+            if granted:
+                await give_credits(session, desk.organization_id, granted)
+            if held:
+                await ledger.hold(
+                    session,
+                    organization_id=desk.organization_id,
+                    job_id=new_id(),
+                    amount=held,
+                    api_key_id=None,
+                )
+
+    async def told_after_a_job_of_one_credit() -> list[tuple[str, int, int, int]]:
+        before = len(await desk.events())
+        await desk.job()
+        events = (await desk.events())[before:]
+        return [(e.type, e.data["available"], e.data["held"], e.data["threshold"]) for e in events]
+
+    async with owner_database.session() as session:
+        await plans.assign(session, desk.organization_id, "free")
+    await change_balance(held=1_000_000 - 51)
+    assert await told_after_a_job_of_one_credit() == []
+    assert await told_after_a_job_of_one_credit() == [("credits.low", 49, 1_000_000 - 51, 50)]
+    assert await told_after_a_job_of_one_credit() == []
+    await change_balance(granted=1)
+    assert await told_after_a_job_of_one_credit() == [], "there was never enough in between"
+    await change_balance(granted=10)
+    assert await told_after_a_job_of_one_credit() == []
+    await change_balance(held=10)
+    assert [told[1] for told in await told_after_a_job_of_one_credit()] == [46]
+    await change_balance(granted=60, held=60)
+    assert [told[1] for told in await told_after_a_job_of_one_credit()] == [45], "jobs took all of it at once"
+    assert await told_after_a_job_of_one_credit() == []
 
 
 async def test_no_organization_hears_of_another(

@@ -61,6 +61,7 @@ _PLAN: dict[str, Any] = {
     "name": "Pro",
     "price_cents": 7500,
     "monthly_credits": 15_000,
+    "low_credits": 1_500,
     "discount_percent": 0,
     "concurrent_jobs": 1,
     "queue_weight": 50,
@@ -298,15 +299,6 @@ _JOB_TOLD: dict[str, Any] = {
     "omitted": [],
 }
 
-_ALERT_TOLD: dict[str, Any] = {
-    "object": "spend_alert",
-    "api_key_id": None,
-    "month": "2026-11",
-    "percent": 50,
-    "cap": 1000,
-    "spent": 501,
-}
-
 WEBHOOKS: dict[str, dict[str, Any]] = {
     event: {"type": event, "timestamp": "2026-11-22T05:41:36.811Z", "data": data}
     for event, data in {
@@ -325,8 +317,15 @@ WEBHOOKS: dict[str, dict[str, Any]] = {
             "cost": 0,
         },
         "job.canceled": _JOB_TOLD | {"status": "canceled", "images": [], "cost": 0},
-        "credits.low": _ALERT_TOLD,
-        "credits.exhausted": _ALERT_TOLD | {"percent": 100, "spent": 1000},
+        "credits.low": {"object": "balance", "available": 1_488, "held": 12, "threshold": 1_500},
+        "spend_cap.alert": {
+            "object": "spend_alert",
+            "api_key_id": None,
+            "month": "2026-11",
+            "percent": 50,
+            "cap": 1000,
+            "spent": 501,
+        },
         "invoice.paid": {
             "object": "invoice",
             "provider": "stripe",

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from impasto_billing import low_balance
 from impasto_billing.ledger import service as ledger
 from impasto_billing.prices import LineItem, Meter, Quote, Receipt
 from impasto_billing.spending import service as spending
@@ -45,7 +46,10 @@ async def settle(session: AsyncSession, job: Job, usage: Usage = NOTHING) -> Non
 
 
 async def _charge_for(session: AsyncSession, job: Job, quote: Quote, usage: Usage) -> int:
-    """Write the receipt, capture what the job cost, and release the rest of what was held. The credits."""
+    """Write the receipt, capture what the job cost, and release the rest of its hold. The credits.
+
+    Tells the organization where it has few left.
+    """
     receipt = make_receipt(quote, JobStatus(job.status), usage)
     job.cost = receipt.model_dump(mode="json")
     session.add(job)
@@ -59,6 +63,8 @@ async def _charge_for(session: AsyncSession, job: Job, quote: Quote, usage: Usag
             amount=receipt.refunded,
         )
     await ledger.settle(session, organization_id=job.organization_id, job_id=job.id, cost=receipt.amount)
+    assert job.finished_at is not None  # noqa: S101
+    await low_balance.tell(session, job.organization_id, job.finished_at)
     return receipt.amount
 
 

@@ -2,7 +2,13 @@
 
 from sqlmodel import SQLModel
 
-from impasto_billing.ledger.tables import CreditGrant, LedgerAccount, LedgerEntry, LedgerTransaction
+from impasto_billing.ledger.tables import (
+    CreditGrant,
+    LedgerAccount,
+    LedgerEntry,
+    LedgerTransaction,
+    LowBalance,
+)
 from impasto_billing.payments.tables import (
     AutoTopUp,
     BillingCustomer,
@@ -22,6 +28,7 @@ __all__ = [
     "LedgerAccount",
     "LedgerEntry",
     "LedgerTransaction",
+    "LowBalance",
     "OrganizationPlan",
     "PlanRow",
     "ProviderEvent",

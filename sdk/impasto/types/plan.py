@@ -11,6 +11,8 @@ class Plan(Result):
     price_cents: int | None = None
     """US cents a month; None is by agreement."""
     monthly_credits: int
+    low_credits: int
+    """The webhook `credits.low` tells when fewer are available."""
     discount_percent: int
     concurrent_jobs: int | None = None
     queue_weight: int

@@ -60,6 +60,16 @@ class JobData(_Received):
     """What was left empty, `images` or `metadata`, because it was too long to send."""
 
 
+class BalanceData(_Received):
+    """Fewer credits are left than the plan's `threshold`."""
+
+    available: int
+    """Credits that new jobs can spend."""
+    held: int
+    """Credits on hold for jobs that have not ended."""
+    threshold: int
+
+
 class SpendAlertData(_Received):
     """Spending has reached 50, 80 or 100 % of a cap."""
 
@@ -127,16 +137,16 @@ class JobCanceled(_Event):
 
 
 class CreditsLow(_Event):
-    """Half of a spend cap is used, or four fifths."""
+    """The balance has fallen below the plan's threshold."""
 
     type: Literal["credits.low"] = "credits.low"
-    data: SpendAlertData
+    data: BalanceData
 
 
-class CreditsExhausted(_Event):
-    """A spend cap is used up."""
+class SpendCapAlert(_Event):
+    """A share of a spend cap is used."""
 
-    type: Literal["credits.exhausted"] = "credits.exhausted"
+    type: Literal["spend_cap.alert"] = "spend_cap.alert"
     data: SpendAlertData
 
 
@@ -167,7 +177,7 @@ KnownEvent: TypeAlias = (
     | JobFailed
     | JobCanceled
     | CreditsLow
-    | CreditsExhausted
+    | SpendCapAlert
     | InvoicePaid
     | WebhookEndpointDisabled
     | WebhookTest

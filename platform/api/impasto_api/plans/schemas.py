@@ -17,6 +17,7 @@ class PlanView(BaseModel):
     name: str = Field(examples=["Pro"])
     price_cents: int | None = Field(description="US cents a month; null is by agreement.", examples=[7500])
     monthly_credits: int = Field(examples=[15_000])
+    low_credits: int = Field(description="`credits.low` tells when fewer are available.", examples=[1_500])
     discount_percent: int = Field(description="Off the price of every job.")
     concurrent_jobs: int | None = Field(description="Jobs that run at once.")
     queue_weight: int = Field(description="Its share of busy workers, beside those of others.")

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from impasto_api.examples import WEBHOOKS
 from impasto_core.webhooks.payloads import (
+    BalanceData,
     EndpointDisabledData,
     InvoiceData,
     JobData,
@@ -65,10 +66,15 @@ _EVENTS: Mapping[EventType, _Told] = {
         "A job was canceled", "By whoever called for it, or by a time limit that it was given.", JobData
     ),
     EventType.CREDITS_LOW: _Told(
-        "A spend cap is half used, or nearly", "Spending has reached 50 or 80 % of it.", SpendAlertData
+        "Credits are low",
+        "A job has ended, and fewer credits are available than the plan's threshold. Told once, and again"
+        " after they were above it.",
+        BalanceData,
     ),
-    EventType.CREDITS_EXHAUSTED: _Told(
-        "A spend cap is used up", "Jobs that it does not leave room for are refused.", SpendAlertData
+    EventType.SPEND_CAP_ALERT: _Told(
+        "A share of a spend cap is used",
+        "Spending has reached 50, 80 or 100 % of it. Jobs that it leaves no room for are refused.",
+        SpendAlertData,
     ),
     EventType.INVOICE_PAID: _Told("A payment has arrived", "What was bought is there.", InvoiceData),
     EventType.ENDPOINT_DISABLED: _Told(

@@ -1,7 +1,7 @@
-"""credit_grants, ledger_accounts, ledger_transactions, ledger_entries.
+"""credit_grants, ledger_accounts, ledger_transactions, ledger_entries, low_balances.
 
-Only the SQL functions of migration 0004 write here. No foreign key cascades: an organization that ever had
-credits cannot be deleted, and jobs and keys may go while their entries stay.
+Only the SQL functions of migrations 0004 and 0016 write here. No foreign key of the ledger cascades: an
+organization that ever had credits cannot be deleted, and jobs and keys may go while their entries stay.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Computed, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from impasto_core.database.columns import created_now, primary_key, timestamp
+from impasto_core.database.columns import created_now, organization_key, primary_key, timestamp
 
 MAX_CREDITS = 10**12
 """The most credits that one call moves: some 30,000 years of a GPU."""
@@ -154,3 +154,12 @@ class LedgerEntry(SQLModel, table=True):
     account_id: UUID = Field(foreign_key="ledger_accounts.id", primary_key=True, index=True)
     organization_id: UUID
     amount: int = Field(sa_type=BigInteger)
+
+
+class LowBalance(SQLModel, table=True):
+    """An organization that was told that its credits are low, and has had few ever since."""
+
+    __tablename__ = "low_balances"
+
+    organization_id: UUID = organization_key(primary_key=True)
+    told_at: datetime = timestamp()

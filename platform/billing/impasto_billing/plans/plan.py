@@ -28,6 +28,7 @@ class Plan(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     price_cents: int | None = Field(default=None, ge=0, description="US cents a month; None is by agreement.")
     monthly_credits: int = Field(ge=0, le=MAX_BIGINT)
+    low_credits: int = Field(default=50, ge=0, le=MAX_BIGINT, description="Fewer are told as low.")
     discount_percent: int = Field(default=0, ge=0, lt=100, description="Off the price of every job.")
     queue_weight: int = Field(gt=0, description="Share of busy workers beside other organizations.")
     concurrent_jobs: int | None = Field(default=None, ge=1, description="Jobs that may run at once.")

@@ -156,8 +156,7 @@ async def _alert(
     alerts = [{"id": new_id(), "percent": percent, **alert} for percent in reached]
     recorded = insert(SpendAlert).values(alerts).on_conflict_do_nothing().returning(col(SpendAlert.percent))
     for percent in sorted((await session.exec(recorded)).scalars()):
-        event_type = EventType.CREDITS_EXHAUSTED if percent == ALERT_PERCENTS[-1] else EventType.CREDITS_LOW
         data = SpendAlertData(
             api_key_id=api_key_id, month=f"{month_of(at):%Y-%m}", percent=percent, cap=cap, spent=spent
         )
-        await outbox.publish(session, organization_id, event_type, data, at)
+        await outbox.publish(session, organization_id, EventType.SPEND_CAP_ALERT, data, at)

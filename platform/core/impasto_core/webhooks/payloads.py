@@ -106,6 +106,15 @@ def _shortened(error: JobError) -> JobError:
     return error.model_copy(update={"message": error.message[:MAX_TEXT], "node_id": node_id})
 
 
+class BalanceData(BaseModel):
+    """Fewer credits are left than the plan's `threshold`."""
+
+    object: Literal["balance"] = "balance"
+    available: int = Field(description="Credits that new jobs can spend.")
+    held: int = Field(description="Credits on hold for jobs that have not ended.")
+    threshold: int = Field(description="`available` is below it.")
+
+
 class SpendAlertData(BaseModel):
     """Spending has reached 50, 80 or 100 % of a cap."""
 

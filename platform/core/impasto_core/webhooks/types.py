@@ -8,13 +8,11 @@ from impasto_core.jobs.tables import JobStatus
 
 
 class EventType(StrEnum):
-    """CREDITS_LOW: half of a spend cap is used, or four fifths. CREDITS_EXHAUSTED: all of it."""
-
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELED = "job.canceled"
     CREDITS_LOW = "credits.low"
-    CREDITS_EXHAUSTED = "credits.exhausted"
+    SPEND_CAP_ALERT = "spend_cap.alert"
     INVOICE_PAID = "invoice.paid"
     ENDPOINT_DISABLED = "webhook_endpoint.disabled"
     TEST = "webhook.test"
