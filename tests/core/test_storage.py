@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import secrets
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from tests.support.servers import closed_port
 @pytest.fixture
 def urls(servers: EmbeddedServers) -> DatabaseUrls:
     """No database of its own: none of these tests asks one."""
-    return DatabaseUrls(*[servers.database_url] * 4)
+    return DatabaseUrls(*[servers.database_url] * len(fields(DatabaseUrls)))
 
 
 @pytest.fixture
