@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import secrets
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
