@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlmodel import SQLModel
 
+from impasto_billing.ledger.tables import LowBalance
 from impasto_billing.payments.tables import (
     AutoTopUp,
     BillingCustomer,
@@ -118,6 +119,7 @@ def _spending(organization_id: UUID) -> list[SQLModel]:
         Spending(organization_id=organization_id, month=month, amount=1),
         SpendCap(organization_id=organization_id, amount=1, updated_at=now),
         SpendAlert(organization_id=organization_id, month=month, cap=1, percent=100, spent=1),
+        LowBalance(organization_id=organization_id, told_at=now),
     ]
 
 

@@ -32,6 +32,11 @@ def upgrade() -> None:
     )
     op.execute("ALTER TABLE low_balances ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute("CREATE POLICY owner ON low_balances TO CURRENT_USER USING (true)")
+    op.execute(
+        "CREATE POLICY organization ON low_balances FOR SELECT TO impasto_api"
+        " USING (organization_id = (SELECT current_organization_id()))"
+    )
+    op.execute("GRANT SELECT ON low_balances TO impasto_api")
     # A grant as large as the threshold has lifted the balance above it, also where the next jobs held all of it
     # before one was settled.
     op.execute(
