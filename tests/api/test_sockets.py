@@ -373,7 +373,8 @@ async def test_a_socket_that_does_not_read_is_dropped(
         await steps.write(Step(node="d", step=number, total=100, progress=0, preview="x" * 200_000))
     services: Services = app.state.services
     await until(lambda: _true(not services.followers.total()), "events are kept for nobody")
-    await until(lambda: _true(not app.state.sockets._sio.eio.sockets), "its connection is kept")
+    sockets = await app.state.sockets.server()
+    await until(lambda: _true(not sockets._sio.eio.sockets), "its connection is kept")
     browser._sio.eio.ws._response.connection.transport.resume_reading()
 
 

@@ -26,8 +26,9 @@ from impasto_api.quotes.endpoints import router as quotes
 from impasto_api.rate_limits.middleware import RateLimits
 from impasto_api.requests import RequestLog
 from impasto_api.services import open_services
-from impasto_api.sockets import server as sockets
-from impasto_api.sockets.server import Sockets
+from impasto_api.sockets.endpoint import PATH as SOCKETS_PATH
+from impasto_api.sockets.endpoint import SocketsEndpoint
+from impasto_api.sockets.endpoint import endpoint as sockets
 from impasto_api.spend_caps.endpoints import router as spend_caps
 from impasto_api.uploads.endpoints import router as uploads
 from impasto_api.usage.endpoints import router as usage
@@ -45,10 +46,12 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings or get_settings(), clock) as services:
-            app.state.services, app.state.sockets = services, Sockets(services)
-            async with app.state.sockets.running():
-                yield
+        async with (
+            open_services(settings or get_settings(), clock) as services,
+            SocketsEndpoint(services).running() as sockets_endpoint,
+        ):
+            app.state.services, app.state.sockets = services, sockets_endpoint
+            yield
 
     app = FastAPI(
         title="Impasto",
@@ -82,7 +85,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
         health.router,
     ):
         app.include_router(router)
-    app.mount(sockets.PATH, sockets.endpoint)
+    app.mount(SOCKETS_PATH, sockets)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(RateLimits)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies if settings else "")

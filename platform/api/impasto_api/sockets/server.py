@@ -53,8 +53,6 @@ from impasto_core.jobs.tables import FINAL_STATUSES
 
 logger = logging.getLogger(__name__)
 
-PATH = "/socket.io"
-
 MAX_SUBSCRIPTIONS = 100
 """Jobs that a connection may follow."""
 
@@ -104,7 +102,7 @@ class _Connection:
 
 
 class Sockets:
-    """The Socket.IO server of a process. Use within `running()`; an ASGI app at PATH."""
+    """The Socket.IO server of a process: an ASGI app for WebSockets. Use within `running()`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -156,9 +154,6 @@ class Sockets:
                 await self._manager.redis.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises BadRequest for what is no WebSocket."""
-        if scope["type"] != "websocket":
-            raise BadRequest("Socket.IO is spoken over WebSocket here: set transports to ['websocket'].")
         limits = RequestLimits(self._services, HTTPConnection(scope))
         try:
             await limits.arrive()
@@ -359,12 +354,6 @@ class Sockets:
                         await self._sio.disconnect(sid, ignore_queue=True)
                 except DATABASE_ERRORS:
                     logger.warning("cannot check an API key", exc_info=True)
-
-
-async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-    """What the app has at PATH."""
-    sockets: Sockets = scope["app"].state.sockets
-    await sockets(scope, receive, send)
 
 
 def _refused(problem: Problem) -> Refused:
