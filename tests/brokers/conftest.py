@@ -125,8 +125,12 @@ def worker(environ: dict[str, str], tmp_path: Path) -> Iterator[Program]:
     folder = tmp_path / "worker"
     folder.mkdir()
     ready_file = folder / "ready"
-    of_worker = {"IMPASTO_WORKER_DATA_DIR": str(folder), "IMPASTO_WORKER_READY_FILE": str(ready_file)}
-    worker = Program("tests.chaos.brush_worker", environ | of_worker, folder / "log")
+    of_worker = {
+        "IMPASTO_WORKER_DATA_DIR": str(folder),
+        "IMPASTO_WORKER_READY_FILE": str(ready_file),
+        "BRUSH_STEP_SECONDS": "0.25",
+    }
+    worker = Program("tests.support.brush_worker", environ | of_worker, folder / "log")
     try:
         eventually(ready_file.exists, "the worker does not get ready", within=60)
         yield worker

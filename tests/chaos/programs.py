@@ -43,7 +43,7 @@ def replicas(
         )
         hasty = replace(webhooks, argv=[sys.executable, "-m", "tests.chaos.hasty_webhooks"])
         programs += [_one_of_many(program, number) for program in (api, sweeper, hasty)]
-    brush = replace(worker, argv=[sys.executable, "-m", "tests.chaos.brush_worker"])
+    brush = replace(worker, argv=[sys.executable, "-m", "tests.support.brush_worker"])
     programs += [_worker(brush, str(number), servers, "default") for number in range(1, workers + 1)]
     if worker_python is not None:
         programs.append(_worker(worker, "invokeai", servers, INVOKEAI_POOL))
@@ -71,6 +71,7 @@ def _worker(program: Program, name: str, servers: EmbeddedServers, pool: str) ->
             IMPASTO_WORKER_POOL=pool,
             IMPASTO_WORKER_READY_FILE=str(ready_file),
             IMPASTO_WORKER_DATA_DIR=str(servers.state.folder(f"worker-{name}")),
+            BRUSH_STEP_SECONDS="0.25",
         ),
         ready_file=ready_file,
     )

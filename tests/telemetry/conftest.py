@@ -58,7 +58,7 @@ def start(
     """Starts `api`, `worker` or `sweeper`, with further variables of its environment."""
     modules = {
         "api": ("impasto_api.server", urls.api),
-        "worker": ("tests.telemetry.brush_worker", urls.worker),
+        "worker": ("tests.support.brush_worker", urls.worker),
         "sweeper": ("impasto_workers.sweeper", urls.worker),
     }
     with ExitStack() as stack:

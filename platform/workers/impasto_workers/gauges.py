@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as TooSlow
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -44,7 +44,7 @@ class Gauges(Generic[State]):
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Sequence[State]]],
+        look: Callable[[], Coroutine[Any, Any, Sequence[State]]],
         gauges: Sequence[Gauge[State]],
         *,
         labels: Callable[[State], Mapping[str, str | int]] = lambda _: {},
@@ -74,7 +74,7 @@ class Gauges(Generic[State]):
         if not self._leads():
             return ()
         if time.monotonic() - self._asked_at > FRESH_SECONDS:
-            asked = asyncio.run_coroutine_threadsafe(self._fetch(), self._loop)
+            asked = asyncio.run_coroutine_threadsafe(self._look(), self._loop)
             try:
                 self._latest = asked.result(PATIENCE_SECONDS)
             except (TooSlow, *DATABASE_ERRORS) as error:
@@ -83,6 +83,3 @@ class Gauges(Generic[State]):
                 self._latest = ()
             self._asked_at = time.monotonic()
         return self._latest
-
-    async def _fetch(self) -> Sequence[State]:
-        return await self._look()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
 from impasto_core.webhooks.secrets import SecretBox, signing_key
-from impasto_core.webhooks.signing import PUBLIC_KEY_PREFIX
+from impasto_core.webhooks.signing import show_public_key
 from impasto_core.webhooks.tables import SecretKind, WebhookSecret
 
 
@@ -36,4 +35,4 @@ class Keys:
 
 def public_key(secret: WebhookSecret) -> str:
     """Of an ed25519 secret, without opening it."""
-    return PUBLIC_KEY_PREFIX + base64.b64encode(secret.public_key or b"").decode()
+    return show_public_key(secret.public_key or b"")

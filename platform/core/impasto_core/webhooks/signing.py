@@ -32,13 +32,17 @@ class SigningKey:
         """What a receiver verifies with: the secret itself, or the public key."""
         if self.kind is SecretKind.HMAC:
             return SECRET_PREFIX + _base64(self.secret)
-        return PUBLIC_KEY_PREFIX + _base64(self.public_key or b"")
+        return show_public_key(self.public_key or b"")
 
     @property
     def public_key(self) -> bytes | None:
         if self.kind is SecretKind.HMAC:
             return None
         return Ed25519PrivateKey.from_private_bytes(self.secret).public_key().public_bytes_raw()
+
+
+def show_public_key(raw: bytes) -> str:
+    return PUBLIC_KEY_PREFIX + _base64(raw)
 
 
 def headers(keys: Iterable[SigningKey], webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """`impasto-worker` with a brush in the place of InvokeAI.
 
-All of the process is real but the painting, which is a color and takes a moment. It starts in two seconds
-and not in fifteen, so that many can be killed.
+All of the process is real but the painting, which is a color and takes BRUSH_STEP_SECONDS a step. It starts
+in two seconds and not in fifteen, so that many can be killed.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from impasto_workers import main
 from impasto_workers.runtime import Event, RunResult, Step
 from tests.attempts.brush import Brush
 
-STEP_SECONDS = 0.25
+STEP_SECONDS = float(os.environ.get("BRUSH_STEP_SECONDS", "0"))
 
 
 class SlowBrush(Brush):
