@@ -56,15 +56,27 @@ class RuntimeStuck(Exception):
 
 
 class Attempt:
-    """One claim of one job. `run` it once, on the event loop."""
+    """One claim of one job. `run` it once, on the event loop.
 
-    def __init__(self, services: Services, job: Job, models: Sequence[Model], stop: Stop, hold: Hold) -> None:
+    on_painted: called once the device is free for another job.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        job: Job,
+        models: Sequence[Model],
+        stop: Stop,
+        hold: Hold,
+        on_painted: Callable[[], None],
+    ) -> None:
         self._services = services
         self._job = job
         self._models = models
         self._stop = stop
         self._lease = Lease(job.id, job.attempt)
         self._limits = TimeLimits(self._lease, stop, hold)
+        self._on_painted = on_painted
         self._feed = EventFeed(EventWriter(services.redis, job.id, job.attempt))
         self._narrator = Narrator(job.graph)
         self._gpu_seconds = 0.0
@@ -139,6 +151,7 @@ class Attempt:
             if result.error is not None:
                 self._device_failed = result.error.kind == "device-failed"
                 raise AttemptFailed(self._node_failed(result.error))
+        self._on_painted()
         with stage("encode"):
             pictures = await self._stop.race(asyncio.to_thread(make_pictures, self._job, result.images))
         with stage("upload"):

@@ -1,4 +1,4 @@
-"""`impasto-worker`: one process, one device, one job at a time."""
+"""`impasto-worker`: one process, one device, one job on it at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dramatiq
@@ -88,6 +88,9 @@ class WorkerProcess:
             logger.info("closing")
             self._runner.close(settings.worker_grace_seconds)
             await asyncio.to_thread(stop, consumer, settings.worker_grace_seconds + SETTLE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.worker_grace_seconds + SETTLE_SECONDS):
+                    await self._runner.finish()
             self.left_a_run_behind = services.gpu.is_busy
         beating.cancel()
         watchdog.close()
@@ -115,7 +118,7 @@ def take_messages(broker: Broker, runner: JobRunner, pool: str) -> dramatiq.Work
     The broker has no middleware: a wake-up is not retried, has no time limit and no age. The job has all
     that, in PostgreSQL.
     """
-    dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=pool)(runner.run_next_job)
+    dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=pool)(runner.paint_next_job)
     consumer = dramatiq.Worker(broker, queues={pool}, worker_threads=1, worker_timeout=POLL_MILLISECONDS)
     consumer.queue_prefetch = 1  # a second message would wait here while other workers are idle
     consumer.delay_prefetch = 0  # nothing is ever delayed: that queue is not to be asked 50 times a second
@@ -124,7 +127,7 @@ def take_messages(broker: Broker, runner: JobRunner, pool: str) -> dramatiq.Work
 
 
 def stop(consumer: dramatiq.Worker, seconds: float) -> None:
-    """Wait for the running job, and hand back the message that may be waiting behind it."""
+    """Wait for the job on the device, and hand back the message that may be waiting behind it."""
     try:
         consumer.stop(timeout=int(seconds * 1000))
     except BROKER_ERRORS as error:
