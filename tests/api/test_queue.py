@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import func, update
 from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_api.jobs import hub
+from impasto_api.jobs import places as places_module
 from impasto_api.jobs.places import Places
 from impasto_core.database import Database
 from impasto_core.ids import parse_id
@@ -124,6 +127,33 @@ async def test_all_who_ask_at_once_ask_the_database_together(
     found = await asyncio.gather(*(places.of(job_id) for job_id in jobs))
     assert [place and place.position for place in found] == list(range(1, 21))
     assert questions == 1
+
+
+async def test_nobody_waits_for_a_place_that_was_told_moments_ago(
+    client: httpx.AsyncClient, owner_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = parse_id("job", await create(client))
+    places = Places(owner_database)
+    known = await places.of(job_id)
+    answer = asyncio.Event()
+    session = owner_database.session
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[AsyncSession]:
+        await answer.wait()
+        async with session() as current:
+            yield current
+
+    monkeypatch.setattr(owner_database, "session", slow)
+    later = asyncio.get_running_loop().time() + 2
+    monkeypatch.setattr(places_module, "_now", lambda: later)
+    assert await places.of(job_id) == known
+    question = places._next
+    assert question is not None, "it asks anew all the same"
+    answer.set()
+    await question
+    assert await places.of(job_id) == known
+    assert places._next is None, "and not again"
 
 
 async def test_jobs_start_by_their_priority_and_then_in_order(

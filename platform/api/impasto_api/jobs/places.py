@@ -19,6 +19,9 @@ from impasto_core.database import Database
 FRESH_SECONDS = 1.0
 """So long an answer is good for whoever else asks."""
 
+STALE_SECONDS = 3.0
+"""So long it is good while the next one is being asked for: nobody waits for what changes little."""
+
 _PLACES = text("SELECT job_id, place, eta_seconds FROM queue_places(:ids)")
 
 
@@ -41,6 +44,7 @@ class Places:
         self._database = database
         self._known: dict[UUID, tuple[float, QueuePlace | None]] = {}
         self._asked: set[UUID] = set()
+        self._being_asked: set[UUID] = set()
         self._next: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._pause_until = 0.0
@@ -51,33 +55,52 @@ class Places:
 
     async def of_all(self, job_ids: Collection[UUID]) -> dict[UUID, QueuePlace | None]:
         """Raises one of DATABASE_ERRORS."""
-        good_since = _now() - FRESH_SECONDS
-        fresh = {id_: known for id_ in job_ids if (known := self._known.get(id_)) and known[0] >= good_since}
-        if stale := set(job_ids) - fresh.keys():
-            self._asked |= stale
-            self._next = self._next or asyncio.create_task(self._ask())
-            await asyncio.shield(self._next)
-            fresh |= {id_: self._known[id_] for id_ in stale}
-        return {id_: place for id_, (_, place) in fresh.items()}
+        now = _now()
+        since = now - STALE_SECONDS
+        good = {id_: found for id_ in job_ids if (found := self._known.get(id_)) and found[0] >= since}
+        unknown = set(job_ids) - good.keys()
+        old = {id_ for id_, (found_at, _) in good.items() if found_at < now - FRESH_SECONDS}
+        if due := unknown | (old - self._being_asked):
+            self._asked |= due
+            if self._next is None:
+                self._next = asyncio.create_task(self._ask())
+                self._next.add_done_callback(_acknowledge)
+            if unknown:
+                await asyncio.shield(self._next)
+                good |= {id_: self._known[id_] for id_ in unknown}
+        return {id_: place for id_, (_, place) in good.items()}
 
     async def _ask(self) -> None:
         async with self._one_at_a_time:
             await asyncio.sleep(self._pause_until - _now())
             ids, self._asked, self._next = self._asked, set(), None
+            self._being_asked = ids
             began = _now()
-            async with self._database.session() as session:
-                rows = await (await session.connection()).execute(_PLACES, {"ids": list(ids)})
-            places = {
-                row.job_id: QueuePlace(
-                    position=row.place,
-                    eta_seconds=None if row.eta_seconds is None else round(row.eta_seconds, 1),
-                )
-                for row in rows
-            }
+            try:
+                places = await self._look(ids)
+            finally:
+                self._being_asked = set()
             now = _now()
             self._pause_until = now + 3 * (now - began)
-            fresh = {id_: known for id_, known in self._known.items() if known[0] + FRESH_SECONDS >= began}
-            self._known = fresh | {id_: (now, places.get(id_)) for id_ in ids}
+            good = {id_: known for id_, known in self._known.items() if known[0] + STALE_SECONDS >= began}
+            self._known = good | {id_: (now, places.get(id_)) for id_ in ids}
+
+    async def _look(self, ids: Collection[UUID]) -> dict[UUID, QueuePlace]:
+        async with self._database.session() as session:
+            rows = await (await session.connection()).execute(_PLACES, {"ids": list(ids)})
+        return {
+            row.job_id: QueuePlace(
+                position=row.place,
+                eta_seconds=None if row.eta_seconds is None else round(row.eta_seconds, 1),
+            )
+            for row in rows
+        }
+
+
+def _acknowledge(question: asyncio.Task[None]) -> None:
+    """That it failed is told to who waits for it, and otherwise to the next who asks."""
+    if not question.cancelled():
+        question.exception()
 
 
 def _now() -> float:
