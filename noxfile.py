@@ -141,6 +141,13 @@ def chaos(session: nox.Session) -> None:
     session.run(*map(str, command), external=True, interrupt_timeout=20, terminate_timeout=5)
 
 
+@nox.session(venv_backend="none", requires=["worker"])
+def demo_model(session: nox.Session) -> None:
+    """Ask the demo model for what it never saw, print its accuracies, and draw docs/demo-model.png."""
+    path = {"PYTHONPATH": str(ROOT / "platform/demo_model")}
+    _run(session, WORKER / "python", "examples/demo_model/evaluate.py", *session.posargs, env=path)
+
+
 @nox.session(requires=["worker"])
 def bench(session: nox.Session) -> None:
     """Measure everything, and write docs/benchmarks.md. With names, only those parts."""

@@ -41,10 +41,10 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--drawings", type=int, default=24_000, help="to learn from")
-    parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--decoder-steps", type=int, default=2000, help="of the VAE's decoder alone")
+    parser.add_argument("--vae-steps", type=int, default=8500)
+    parser.add_argument("--decoder-steps", type=int, default=2500, help="of the VAE's decoder alone")
     parser.add_argument("--text-steps", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=4000, help="of the diffusion model")
+    parser.add_argument("--steps", type=int, default=12_000, help="of the diffusion model")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run: Path = chosen.run

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from impasto_core.models.tables import Model
-from impasto_core.pipelines import TEXT_TO_IMAGE, TextToImageInput
+from impasto_core.pipelines import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ImageToImageInput, TextToImageInput
 
 if TYPE_CHECKING:
+    from impasto_workers.runtime import RunResult
     from impasto_workers.runtime.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -123,19 +124,44 @@ def test_an_untrained_vae_already_keeps_a_pictures_mean_colours(lab: SimpleNames
 
 
 @pytest.mark.parametrize(
-    ("prompt", "colour", "background"),
+    ("prompt", "shown"),
     [
-        ("a big red heart on a white background", "red", "white"),
-        ("three blue circles on white", "blue", "white"),
-        ("a huge green ring on a pink background", "green", "pink"),
-        ("on orange, a big purple square", "purple", "orange"),
+        ("a big red heart on a white background", ("red", "white", "heart", 1)),
+        ("three blue circles on white", ("blue", "white", "circle", 3)),
+        ("a huge green ring on a pink background", ("green", "pink", "ring", 1)),
+        ("on orange, a big purple square", ("purple", "orange", "square", 1)),
+        ("two small yellow stars on a black background", ("yellow", "black", "star", 2)),
+        ("a large turquoise triangle on brown", ("cyan", "brown", "triangle", 1)),
+        ("a pair of white diamonds on red", ("white", "red", "diamond", 2)),
+        ("one big orange plus on a grey background", ("orange", "gray", "cross", 1)),
     ],
 )
-def test_the_colours_asked_for_are_painted(
-    runtime: Runtime, model: Model, lab: SimpleNamespace, prompt: str, colour: str, background: str
+def test_what_was_asked_for_is_painted(
+    runtime: Runtime, model: Model, lab: SimpleNamespace, prompt: str, shown: tuple[str, str, str, int]
 ) -> None:
     request = TextToImageInput.model_validate({"prompt": prompt, "seed": 1}).resolve(model)
     result = runtime.run(TEXT_TO_IMAGE.build(request, model))
     assert result.error is None, result.error.traceback
     seen = lab.read(Image.open(io.BytesIO(result.images[0].png)))
-    assert (seen.colour, seen.background) == (colour, background)
+    assert (seen.colour, seen.background, seen.shape, seen.count) == shown
+
+
+def test_a_negative_prompt_and_a_picture_to_start_from_are_heeded(
+    runtime: Runtime, model: Model, lab: SimpleNamespace
+) -> None:
+    def read(result: RunResult) -> Any:
+        assert result.error is None, result.error.traceback
+        return lab.read(Image.open(io.BytesIO(result.images[0].png)))
+
+    heart = {"prompt": "a big red heart", "negative_prompt": "white background", "seed": 1}
+    request = TextToImageInput.model_validate(heart).resolve(model)
+    assert read(runtime.run(TEXT_TO_IMAGE.build(request, model))).background != "white"
+
+    name = "upl_01jcp0f85v6zg8yq0gs8zfwdq4"
+    scene = lab.world.Scene("circle", "red", "white", "large", 1, "center")
+    circle = io.BytesIO()
+    drawing(lab.world, scene, random.Random(5)).save(circle, "PNG")
+    star = {"prompt": "a big red star on a white background", "seed": 1, "init_image": name, "strength": 0.7}
+    again = ImageToImageInput.model_validate(star).resolve(model, init_size=(128, 128))
+    seen = read(runtime.run(IMAGE_TO_IMAGE.build(again, model), images={name: circle.getvalue()}))
+    assert (seen.colour, seen.background, seen.shape, seen.count) == ("red", "white", "star", 1)

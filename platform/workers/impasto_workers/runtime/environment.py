@@ -38,8 +38,8 @@ def pin_environment(root: Path, device: str) -> None:
         INVOKEAI_LOG_HANDLERS="[]",  # records go to the root logger like everybody's
         INVOKEAI_LOG_LEVEL="warning",
     )
-    # On the CPU torch's threads wait for each other a thousand times a picture. To sleep each time makes a small
-    # picture take twice as long; to spin for milliseconds, as they would by themselves, a busy machine crawl.
+    # On the CPU torch's threads wait for each other a thousand times a picture. To sleep each time makes a
+    # small picture take twice as long; to spin for milliseconds, as they would, a busy machine crawl.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some 0.1 ms
     offline_and_quiet()
