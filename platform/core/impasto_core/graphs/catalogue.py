@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
+from impasto_core import json_schema
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
 
 FILE = "invokeai-6.14.2.jsonl.gz"
 _KEPT = 64
@@ -98,8 +101,8 @@ class NodeType:
         }
 
     @cached_property
-    def validator(self) -> jsonschema_rs.Draft202012Validator:
-        return jsonschema_rs.Draft202012Validator(self.schema, validate_formats=False)
+    def validator(self) -> Draft202012Validator:
+        return json_schema.validator(self.schema)
 
 
 class Catalogue:

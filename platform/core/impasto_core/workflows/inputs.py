@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jsonschema_rs
 from pydantic import BaseModel
 
+from impasto_core import json_schema
 from impasto_core.graphs.catalogue import Catalogue, Input
 from impasto_core.workflows.document import ExposedField, Reading
 
@@ -76,7 +76,7 @@ def inputs_of(reading: Reading, catalogue: Catalogue) -> tuple[list[WorkflowInpu
 def input_problems(schema: Mapping[str, Any], given: Any) -> list[tuple[tuple[str, ...], str, str]]:
     """What is wrong with a run's input: path, code and detail of each."""
     problems: list[tuple[tuple[str, ...], str, str]] = []
-    validator = jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=False)
+    validator = json_schema.validator(schema)
     for error in validator.iter_errors(given):
         path = tuple(str(step) for step in error.instance_path)
         match error.kind.name:
