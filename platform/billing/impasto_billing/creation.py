@@ -7,11 +7,10 @@ spending and its ledger, are locked for no longer than PostgreSQL needs.
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
@@ -21,7 +20,7 @@ from impasto_billing.spending import SpendCapReached
 from impasto_billing.spending import service as spending
 from impasto_core.database import Database
 from impasto_core.idempotency.tables import IdempotencyRecord
-from impasto_core.jobs.tables import Job
+from impasto_core.jobs.tables import JobBase
 
 _CREATE = text(
     "SELECT create_job(CAST(:job AS json), CAST(:answer AS json), :quoted, CAST(:alerts AS integer[]))"
@@ -41,11 +40,11 @@ class _AlertIsDue(Exception):
 
 
 async def create_job(
-    database: Database, job: Job, *, quoted: int, answer: IdempotencyRecord | None = None
+    database: Database, job: JobBase, *, quoted: int, answer: IdempotencyRecord | None = None
 ) -> dict[str, Any] | None:
     """Store the job and the answer to its idempotency key, count what it can cost, and hold it.
 
-    Neither object becomes part of a session. Returns the answer that the key was given before, if there is
+    Returns the answer that the key was given before, if there is
     one: then nothing was done. Raises SpendCapReached, NotEnoughCredits, KeyInUse, KeyReused.
     """
     values = {"job": _as_json(job), "answer": _as_json(answer) if answer else None, "quoted": quoted}
@@ -95,17 +94,5 @@ def _raise_for(error: DBAPIError) -> None:
 
 
 def _as_json(row: SQLModel) -> str:
-    """As PostgreSQL's json_populate_record takes it: every column by its name in the database."""
-    columns = inspect(type(row)).column_attrs
-    return json.dumps({one.columns[0].name: getattr(row, one.key) for one in columns}, default=_plain)
-
-
-def _plain(value: Any) -> str:
-    match value:
-        case UUID():
-            return str(value)
-        case datetime():
-            return value.isoformat()
-        case bytes():
-            return f"\\x{value.hex()}"
-    raise TypeError(f"a column of {type(value).__name__}")
+    """As PostgreSQL's json_populate_record takes it: every column by its name."""
+    return row.model_dump_json(by_alias=True)

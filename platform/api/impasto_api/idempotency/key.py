@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -41,11 +42,22 @@ async def idempotency_key(
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-def fingerprint(request: Request, body: BaseModel) -> bytes:
-    """What makes two requests the same: method, path and the meaning of the body.
+@dataclass(frozen=True)
+class KeyedRequest:
+    """A request that is answered once, however often it is sent.
 
-    Without defaults: a release that takes a new field knows the requests that the one before it answered.
+    `fingerprint` is what makes two requests the same: method, path and the meaning of the body.
     """
-    meant = body.model_dump(mode="json", exclude_defaults=True)
-    content = json.dumps([request.method, request.url.path, meant], sort_keys=True)
-    return hashlib.sha256(content.encode()).digest()
+
+    key: str
+    fingerprint: bytes
+
+    @classmethod
+    def of(cls, key: str | None, request: Request, body: BaseModel) -> KeyedRequest | None:
+        """None for a request without a key."""
+        if key is None:
+            return None
+        # Without defaults: a release that takes a new field knows what the one before it answered.
+        meant = body.model_dump(mode="json", exclude_defaults=True)
+        content = json.dumps([request.method, request.url.path, meant], sort_keys=True)
+        return cls(key, hashlib.sha256(content.encode()).digest())

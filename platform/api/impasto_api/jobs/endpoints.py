@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from impasto_api.auth.dependencies import JobsReader, JobsWriter
 from impasto_api.auth.keys import Principal
 from impasto_api.examples import EVENTS, GRAPH
-from impasto_api.idempotency.key import IdempotencyKey, fingerprint
+from impasto_api.idempotency.key import IdempotencyKey, KeyedRequest
 from impasto_api.images import repository as images
 from impasto_api.jobs import repository, service, waiting
 from impasto_api.jobs.prefer import WaitSeconds
@@ -108,8 +108,7 @@ async def create_job(
         services,
         principal,
         job_request,
-        key=key,
-        fingerprint=fingerprint(request, job_request),
+        keyed=KeyedRequest.of(key, request, job_request),
         limits=limits,
         cancel_after=after,
     )

@@ -32,7 +32,7 @@ from impasto_core.ids import JobId
 from impasto_core.images.tables import Image
 from impasto_core.jobs import events
 from impasto_core.jobs.errors import JobError
-from impasto_core.jobs.tables import CancelReason, Job, JobStatus
+from impasto_core.jobs.tables import CancelReason, JobBase, JobStatus
 from impasto_core.pipelines import PIPELINES, ImageToImageInput, TextToImageInput
 
 _END = {
@@ -259,7 +259,7 @@ class JobView(BaseModel):
 
     @classmethod
     def of(
-        cls, job: Job, images: Iterable[Image], services: Services, queue: QueuePlace | None = None
+        cls, job: JobBase, images: Iterable[Image], services: Services, queue: QueuePlace | None = None
     ) -> JobView:
         waited_until = job.started_at or job.finished_at
         # Jobs are created by our clock and started by the database's: never less than no time at all.

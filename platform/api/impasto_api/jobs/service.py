@@ -12,7 +12,7 @@ from opentelemetry import metrics, trace
 from impasto_api import problems
 from impasto_api.auth.keys import Principal
 from impasto_api.idempotency import repository as idempotency
-from impasto_api.images import repository as images
+from impasto_api.idempotency.key import KeyedRequest
 from impasto_api.jobs import drafts, repository
 from impasto_api.jobs.schemas import (
     GraphRequest,
@@ -41,7 +41,7 @@ from impasto_billing.prices import Quote, price_list_of
 from impasto_billing.spending import SpendCapReached
 from impasto_core.idempotency.tables import IdempotencyRecord
 from impasto_core.ids import format_id, parse_id
-from impasto_core.jobs.tables import Job, JobStatus
+from impasto_core.jobs.tables import JobBase, JobStatus
 from impasto_core.telemetry import bind, current_traceparent, traced
 
 tracer = trace.get_tracer(__name__)
@@ -63,8 +63,7 @@ async def create(
     principal: Principal,
     request: TextToImageRequest | ImageToImageRequest | GraphRequest,
     *,
-    key: str | None,
-    fingerprint: bytes,
+    keyed: KeyedRequest | None,
     limits: RequestLimits,
     cancel_after: timedelta | None = None,
 ) -> Answer:
@@ -73,7 +72,7 @@ async def create(
     Raises InvalidInput, InvalidGraph, NotInPlan, QuoteAboveMaxCost, SpendCapReached, NotEnoughCredits,
     StorageQuotaExceeded, IdempotencyInFlight, IdempotencyKeyReused, QuotaExceeded.
     """
-    if key is not None and (replay := await _replay(services, principal, key, fingerprint)):
+    if keyed and (replay := await _replay(services, principal, keyed)):
         return replay
     material = await _gather(services, principal, request)
     job, quote = await _make(services, principal, request, material, cancel_after)
@@ -84,7 +83,7 @@ async def create(
             await check_storage(session, principal)
     await limits.count_job(principal)  # neither replays nor requests that are wrong
     body = JobView.of(job, [], services).model_dump(mode="json")
-    answer = None if key is None else _answer(services, job, key, fingerprint, body)
+    answer = _answer(services, job, keyed, body) if keyed else None
     if earlier := await _store(services, job, quote.amount, answer):
         return _replayed(earlier)
     bind(job_id=format_id("job", job.id))
@@ -93,13 +92,11 @@ async def create(
     return Answer(job.id, body, replayed=False)
 
 
-def _answer(
-    services: Services, job: Job, key: str, fingerprint: bytes, body: dict[str, Any]
-) -> IdempotencyRecord:
+def _answer(services: Services, job: JobBase, keyed: KeyedRequest, body: dict[str, Any]) -> IdempotencyRecord:
     return IdempotencyRecord(
         organization_id=job.organization_id,
-        key=key,
-        fingerprint=fingerprint,
+        key=keyed.key,
+        fingerprint=keyed.fingerprint,
         status=202,
         body=body,
         created_at=job.created_at,
@@ -108,7 +105,7 @@ def _answer(
 
 
 async def _store(
-    services: Services, job: Job, amount: int, answer: IdempotencyRecord | None
+    services: Services, job: JobBase, amount: int, answer: IdempotencyRecord | None
 ) -> dict[str, Any] | None:
     """The answer of another request that was faster with the same key, if there was one.
 
@@ -149,10 +146,11 @@ async def quote(
     return quote, balance.available
 
 
-async def _replay(services: Services, principal: Principal, key: str, fingerprint: bytes) -> Answer | None:
+async def _replay(services: Services, principal: Principal, keyed: KeyedRequest) -> Answer | None:
     """First of all: what the request names may be gone by now, and it is not to count again."""
-    async with services.database.tenant(principal.organization_id) as session:
-        record = await idempotency.find(session, key, fingerprint, services.clock())
+    record = await idempotency.find_answer(
+        services.database, principal.organization_id, keyed, services.clock()
+    )
     return _replayed(record.body) if record else None
 
 
@@ -196,7 +194,7 @@ async def _make(
     request: TextToImageRequest | ImageToImageRequest | GraphRequest,
     material: Material,
     cancel_after: timedelta | None = None,
-) -> tuple[Job, Quote]:
+) -> tuple[JobBase, Quote]:
     """The job, not stored yet, and its price.
 
     Raises InvalidInput, InvalidGraph, NotInPlan, ValidationFailed for a time limit that cannot be.
@@ -218,7 +216,7 @@ async def _make(
         discount_percent=principal.plan.discount_percent,
     )
     run = request if isinstance(request, WorkflowRun) else None
-    job = Job(
+    job = JobBase(
         organization_id=principal.organization_id,
         api_key_id=principal.api_key_id,
         mode=principal.mode,
@@ -246,10 +244,9 @@ async def _make(
 
 async def view(services: Services, organization_id: UUID, job_id: UUID) -> JobView:
     """Raises NotFound."""
-    async with services.database.tenant(organization_id) as session:
-        job = await repository.get(session, job_id)
-        if job is None:
-            raise NotFound("There is no such job.")
-        made = await images.of_jobs(session, [job_id]) if job.finished_at else []
+    found = await repository.find(services.database, organization_id, job_id)
+    if found is None:
+        raise NotFound("There is no such job.")
+    job, made = found
     queue = await services.places.of(job_id) if job.status == JobStatus.QUEUED else None
     return JobView.of(job, made, services, queue)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from impasto_api.auth.dependencies import JobsWriter, WorkflowsReader, WorkflowsWriter
-from impasto_api.idempotency.key import IdempotencyKey, fingerprint
+from impasto_api.idempotency.key import IdempotencyKey, KeyedRequest
 from impasto_api.jobs.endpoints import CREATED, answer_created
 from impasto_api.jobs.prefer import WaitSeconds
 from impasto_api.jobs.schemas import JobView
@@ -158,8 +158,7 @@ async def run_workflow(
             services,
             principal,
             run,
-            key=key,
-            fingerprint=fingerprint(request, run_request),
+            keyed=KeyedRequest.of(key, request, run_request),
             limits=limits,
             cancel_after=after,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import PlainSerializer
 from sqlalchemy import DateTime, MetaData
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlmodel import Field, SQLModel
@@ -21,6 +22,10 @@ SQLModel.metadata.naming_convention = MetaData(
         "pk": "pk_%(table_name)s",
     }
 ).naming_convention
+
+
+Bytes = Annotated[bytes, PlainSerializer(lambda value: f"\\x{value.hex()}", when_used="json")]
+"""In JSON as PostgreSQL reads it for a bytea."""
 
 
 def primary_key() -> Any:

@@ -10,7 +10,7 @@ from sqlalchemy import Index
 from sqlalchemy.dialects.postgresql import JSON
 from sqlmodel import Field, SQLModel
 
-from impasto_core.database.columns import created_now, organization_key, timestamp
+from impasto_core.database.columns import Bytes, created_now, organization_key, timestamp
 
 
 class IdempotencyRecord(SQLModel, table=True):
@@ -24,7 +24,7 @@ class IdempotencyRecord(SQLModel, table=True):
 
     organization_id: UUID = organization_key(primary_key=True)
     key: str = Field(max_length=255, primary_key=True)
-    fingerprint: bytes
+    fingerprint: Bytes
     status: int
     body: dict[str, Any] = Field(sa_type=JSON)
     created_at: datetime = created_now()

@@ -57,7 +57,7 @@ class CancelReason(StrEnum):
     RUN_LIMIT = "run-limit"
 
 
-class Job(SQLModel, table=True):
+class JobBase(SQLModel):
     """A request for pictures. `attempt` counts claims and is the fencing token of the current lease.
 
     `pipeline` is null where the graph is the caller's own; `workflow` is the slug of the one it is a run
@@ -72,6 +72,51 @@ class Job(SQLModel, table=True):
     Time limits, all by the database's clock: it is canceled at its `deadline`, at its `queue_deadline` where
     no worker has begun it, and once it has kept a device busy for `max_run_seconds`.
     """
+
+    id: UUID = primary_key()
+    organization_id: UUID = organization_key()
+    api_key_id: UUID | None = Field(default=None, foreign_key="api_keys.id", ondelete="SET NULL")
+    mode: str = Field(max_length=4)
+    pool: str = Field(max_length=63)
+    pipeline: str | None = Field(default=None, max_length=63)
+    workflow: str | None = Field(default=None, max_length=63)
+    workflow_version: int | None = None
+    input: dict[str, Any] = json_column(default_factory=dict)
+    models: list[str] = json_column(default_factory=list)
+    graph: dict[str, Any] = ordered_json_column()
+    pixel_steps: int = Field(sa_type=BigInteger)
+    priority: int = Field(default=0, sa_type=SmallInteger)
+    images_in: dict[str, str] = json_column(default_factory=dict)
+    user_metadata: dict[str, str] = json_column(
+        default_factory=dict, serialization_alias="metadata", sa_column_kwargs={"name": "metadata"}
+    )  # SQLAlchemy keeps the attribute name `metadata` for itself
+    traceparent: str | None = Field(default=None, max_length=55)
+    webhook_url: str | None = Field(default=None, max_length=2048)
+    deadline: datetime | None = timestamp(default=None)
+    queue_deadline: datetime | None = timestamp(default=None)
+    max_run_seconds: int | None = None
+
+    status: str = Field(default=JobStatus.QUEUED, max_length=16)
+    attempt: int = 0
+    worker: str | None = Field(default=None, max_length=200)
+    error: dict[str, Any] | None = json_column(default=None)
+    quote: dict[str, Any] | None = json_column(default=None)
+    cost: dict[str, Any] | None = json_column(default=None)
+    images_made: int = 0
+
+    created_at: datetime = created_now()
+    available_at: datetime = timestamp(
+        default=None, nullable=False, sa_column_kwargs={"server_default": func.now()}
+    )
+    started_at: datetime | None = timestamp(default=None)
+    finished_at: datetime | None = timestamp(default=None)
+    lease_expires_at: datetime | None = timestamp(default=None)
+    cancel_requested_at: datetime | None = timestamp(default=None)
+    cancel_reason: str | None = Field(default=None, max_length=16)
+
+
+class Job(JobBase, table=True):
+    """A job in a session. Who only stores one makes a `JobBase`, which costs a tenth of it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -106,47 +151,6 @@ class Job(SQLModel, table=True):
             postgresql_where="status = 'queued' AND attempt = 0 AND queue_deadline IS NOT NULL",
         ),
     )
-
-    id: UUID = primary_key()
-    organization_id: UUID = organization_key()
-    api_key_id: UUID | None = Field(default=None, foreign_key="api_keys.id", ondelete="SET NULL")
-    mode: str = Field(max_length=4)
-    pool: str = Field(max_length=63)
-    pipeline: str | None = Field(default=None, max_length=63)
-    workflow: str | None = Field(default=None, max_length=63)
-    workflow_version: int | None = None
-    input: dict[str, Any] = json_column(default_factory=dict)
-    models: list[str] = json_column(default_factory=list)
-    graph: dict[str, Any] = ordered_json_column()
-    pixel_steps: int = Field(sa_type=BigInteger)
-    priority: int = Field(default=0, sa_type=SmallInteger)
-    images_in: dict[str, str] = json_column(default_factory=dict)
-    user_metadata: dict[str, str] = json_column(
-        default_factory=dict, sa_column_kwargs={"name": "metadata"}
-    )  # SQLAlchemy keeps the attribute name `metadata` for itself
-    traceparent: str | None = Field(default=None, max_length=55)
-    webhook_url: str | None = Field(default=None, max_length=2048)
-    deadline: datetime | None = timestamp(default=None)
-    queue_deadline: datetime | None = timestamp(default=None)
-    max_run_seconds: int | None = None
-
-    status: str = Field(default=JobStatus.QUEUED, max_length=16)
-    attempt: int = 0
-    worker: str | None = Field(default=None, max_length=200)
-    error: dict[str, Any] | None = json_column(default=None)
-    quote: dict[str, Any] | None = json_column(default=None)
-    cost: dict[str, Any] | None = json_column(default=None)
-    images_made: int = 0
-
-    created_at: datetime = created_now()
-    available_at: datetime = timestamp(
-        default=None, nullable=False, sa_column_kwargs={"server_default": func.now()}
-    )
-    started_at: datetime | None = timestamp(default=None)
-    finished_at: datetime | None = timestamp(default=None)
-    lease_expires_at: datetime | None = timestamp(default=None)
-    cancel_requested_at: datetime | None = timestamp(default=None)
-    cancel_reason: str | None = Field(default=None, max_length=16)
 
 
 class JobAttempt(SQLModel, table=True):
