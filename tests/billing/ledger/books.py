@@ -61,6 +61,22 @@ class Books:
             )
         return job_id
 
+    async def rows_read_by_a_hold(self) -> int:
+        """Of all tables."""
+        query = text("SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables")
+        async with self.api.tenant(self.organization_id) as session:
+            connection = await session.connection()
+            before = await connection.scalar(query)
+            await ledger.hold(
+                session,
+                organization_id=self.organization_id,
+                job_id=new_id(),
+                amount=1,
+                api_key_id=None,
+                now=self.now,
+            )
+            return int(await connection.scalar(query)) - int(before)
+
     async def settle(self, job_id: UUID, cost: int) -> None:
         async with self.worker.session() as session:
             await ledger.settle(

@@ -45,6 +45,19 @@ async def test_a_hold_is_released_whole_or_captured_whole(books: Books, cost: in
     assert await books.balance() == Balance(available=100 - cost, held=0, owed=0)
 
 
+async def test_a_hold_reads_no_more_of_a_full_ledger_than_of_an_empty_one(
+    books: Books, other_books: Books
+) -> None:
+    await books.grant(100)
+    await books.hold(1)
+    in_an_empty_one = await books.rows_read_by_a_hold()
+    await other_books.grant(100)
+    for _ in range(5):
+        await other_books.hold(1)
+        await books.hold(1)
+    assert await books.rows_read_by_a_hold() == in_an_empty_one
+
+
 async def test_all_the_credits_there_are_can_be_held_and_not_one_more(books: Books) -> None:
     await books.grant(10)
     with pytest.raises(NotEnoughCredits) as caught:
