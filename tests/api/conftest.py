@@ -77,7 +77,7 @@ def wake_ups(app: FastAPI, redis: Redis) -> WakeUpsSent:
     """Counts those that no worker has taken, once all are sent: answers do not wait for that."""
 
     async def count(pool: str = "default") -> int:
-        await app.state.services.waker.close()
+        await app.state.services.waker.flush()
         return int(await redis.llen(f"impasto:queue:{pool}"))
 
     return count

@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
 from impasto_core.queue import QueueUnavailable, WakeUps
+from impasto_core.queue.wake_ups import PATIENCE_SECONDS
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
 
 class Waker:
-    """Sends a wake-up for each job; those that come while others are sent go together.
+    """Sends a wake-up for each job, from a thread of its own: those that come meanwhile go together.
 
     Whatever a process that ends, or a broker that is away, keeps from being sent, the sweeper sends.
     """
 
     def __init__(self, wake_ups: WakeUps) -> None:
         self._wake_ups = wake_ups
-        self._due: defaultdict[str, list[Span]] = defaultdict(list)
-        self._sending: asyncio.Task[None] | None = None
+        self._due: deque[tuple[str, Span]] = deque()
+        self._thread = ThreadPoolExecutor(1, "waker")
 
     def wake(self, pool: str) -> None:
-        self._due[pool].append(tracer.start_span("wake-up", kind=SpanKind.PRODUCER))
-        if self._sending is None or self._sending.done():
-            # In a context of its own: it sends the wake-ups of other requests too.
-            self._sending = asyncio.create_task(self._send(), context=contextvars.Context())
+        self._due.append((pool, tracer.start_span("wake-up", kind=SpanKind.PRODUCER)))
+        self._thread.submit(self._send)
 
-    async def _send(self) -> None:
+    def _send(self) -> None:
+        due: defaultdict[str, list[Span]] = defaultdict(list)
         while self._due:
-            pool, spans = self._due.popitem()
+            pool, span = self._due.popleft()
+            due[pool].append(span)
+        for pool, spans in due.items():
             try:
-                await self._wake_ups.send(pool, len(spans))
+                self._wake_ups.send_now(pool, len(spans))
             except QueueUnavailable as error:
                 logger.warning("no wake-up was sent to pool %s, the sweeper will: %s", pool, error)
             for span in spans:
                 span.end()
 
+    async def flush(self) -> None:
+        """Returns when all is sent, or given up."""
+        last = asyncio.wrap_future(self._thread.submit(self._send))
+        await asyncio.wait([last], timeout=PATIENCE_SECONDS)
+
     async def close(self) -> None:
-        """Returns when all is sent, or given up: `WakeUps` has a limit of time for each pool."""
-        if self._sending is not None:
-            await self._sending
+        await self.flush()
+        self._thread.shutdown(wait=False)

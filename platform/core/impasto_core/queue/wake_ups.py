@@ -41,6 +41,13 @@ class WakeUps:
         """Raises QueueUnavailable."""
         await self._call(self._send, pool, count)
 
+    def send_now(self, pool: str, count: int) -> None:
+        """From any thread, which waits as long as the broker's own limits let it. Raises QueueUnavailable."""
+        try:
+            self._send(pool, count)
+        except BROKER_ERRORS as error:
+            raise QueueUnavailable(repr(error)) from error
+
     def _send(self, pool: str, count: int) -> None:
         self._broker.declare_queue(pool)
         self._broker.enqueue_all(
