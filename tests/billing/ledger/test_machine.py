@@ -38,7 +38,7 @@ from impasto_core.organizations.service import create_organization
 from tests.billing.ledger.plain_ledger import PlainLedger
 from tests.support.databases import DatabaseUrls
 
-HISTORIES = int(os.environ.get("IMPASTO_LEDGER_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("IMPASTO_LEDGER_HISTORIES", "75"))
 """How many are tried. Each run draws others; thousands at a time take minutes."""
 
 STEPS = 40
