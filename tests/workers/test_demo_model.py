@@ -146,6 +146,26 @@ def test_what_was_asked_for_is_painted(
     assert (seen.colour, seen.background, seen.shape, seen.count) == shown
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "an oil painting of the harbour of Antibes at dusk",
+        "\u4e00\u5339\u5954\u8dd1\u7684\u767d\u9a6c \U0001f40e",
+        ", ".join(["a small heart"] * 60),
+    ],
+    ids=["other things", "another script", "far too long"],
+)
+def test_a_prompt_from_outside_its_world_gives_some_picture(
+    runtime: Runtime, model: Model, prompt: str
+) -> None:
+    request = TextToImageInput.model_validate({"prompt": prompt, "seed": 1}).resolve(model)
+    result = runtime.run(TEXT_TO_IMAGE.build(request, model))
+    assert result.error is None, result.error.traceback
+    picture = Image.open(io.BytesIO(result.images[0].png)).convert("L")
+    darkest, lightest = picture.getextrema()
+    assert lightest - darkest > 50
+
+
 def test_a_negative_prompt_and_a_picture_to_start_from_are_heeded(
     runtime: Runtime, model: Model, lab: SimpleNamespace
 ) -> None:
