@@ -58,6 +58,16 @@ def model(runtime: Runtime) -> Model:
     return model
 
 
+def paint(runtime: Runtime, model: Model, **request: Any) -> Image.Image:
+    resolved = TextToImageInput.model_validate({"seed": 1, **request}).resolve(model)
+    return picture_of(runtime.run(TEXT_TO_IMAGE.build(resolved, model)))
+
+
+def picture_of(result: RunResult) -> Image.Image:
+    assert result.error is None, result.error.traceback
+    return Image.open(io.BytesIO(result.images[0].png))
+
+
 def drawing(world: Any, scene: Any, rng: random.Random) -> Image.Image:
     colour, background = (
         world.PALETTE[list(world.COLOURS).index(name)] for name in (scene.colour, scene.background)
@@ -139,10 +149,7 @@ def test_an_untrained_vae_already_keeps_a_pictures_mean_colours(lab: SimpleNames
 def test_what_was_asked_for_is_painted(
     runtime: Runtime, model: Model, lab: SimpleNamespace, prompt: str, shown: tuple[str, str, str, int]
 ) -> None:
-    request = TextToImageInput.model_validate({"prompt": prompt, "seed": 1}).resolve(model)
-    result = runtime.run(TEXT_TO_IMAGE.build(request, model))
-    assert result.error is None, result.error.traceback
-    seen = lab.read(Image.open(io.BytesIO(result.images[0].png)))
+    seen = lab.read(paint(runtime, model, prompt=prompt))
     assert (seen.colour, seen.background, seen.shape, seen.count) == shown
 
 
@@ -158,24 +165,15 @@ def test_what_was_asked_for_is_painted(
 def test_a_prompt_from_outside_its_world_gives_some_picture(
     runtime: Runtime, model: Model, prompt: str
 ) -> None:
-    request = TextToImageInput.model_validate({"prompt": prompt, "seed": 1}).resolve(model)
-    result = runtime.run(TEXT_TO_IMAGE.build(request, model))
-    assert result.error is None, result.error.traceback
-    picture = Image.open(io.BytesIO(result.images[0].png)).convert("L")
-    darkest, lightest = picture.getextrema()
+    darkest, lightest = paint(runtime, model, prompt=prompt).convert("L").getextrema()
     assert lightest - darkest > 50
 
 
 def test_a_negative_prompt_and_a_picture_to_start_from_are_heeded(
     runtime: Runtime, model: Model, lab: SimpleNamespace
 ) -> None:
-    def read(result: RunResult) -> Any:
-        assert result.error is None, result.error.traceback
-        return lab.read(Image.open(io.BytesIO(result.images[0].png)))
-
-    heart = {"prompt": "a big red heart", "negative_prompt": "white background", "seed": 1}
-    request = TextToImageInput.model_validate(heart).resolve(model)
-    assert read(runtime.run(TEXT_TO_IMAGE.build(request, model))).background != "white"
+    heart = paint(runtime, model, prompt="a big red heart", negative_prompt="white background")
+    assert lab.read(heart).background != "white"
 
     name = "upl_01jcp0f85v6zg8yq0gs8zfwdq4"
     scene = lab.world.Scene("circle", "red", "white", "large", 1, "center")
@@ -183,5 +181,6 @@ def test_a_negative_prompt_and_a_picture_to_start_from_are_heeded(
     drawing(lab.world, scene, random.Random(5)).save(circle, "PNG")
     star = {"prompt": "a big red star on a white background", "seed": 1, "init_image": name, "strength": 0.7}
     again = ImageToImageInput.model_validate(star).resolve(model, init_size=(128, 128))
-    seen = read(runtime.run(IMAGE_TO_IMAGE.build(again, model), images={name: circle.getvalue()}))
+    result = runtime.run(IMAGE_TO_IMAGE.build(again, model), images={name: circle.getvalue()})
+    seen = lab.read(picture_of(result))
     assert (seen.colour, seen.background, seen.shape, seen.count) == ("red", "white", "star", 1)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from impasto_billing.ledger import service as ledger
 from impasto_billing.ledger.service import Balance, ClawBack
@@ -49,17 +50,8 @@ class Books:
 
     async def hold(self, amount: int, job_id: UUID | None = None) -> UUID:
         """The job that holds them."""
-        job_id = job_id or new_id()
         async with self.api.tenant(self.organization_id) as session:
-            await ledger.hold(
-                session,
-                organization_id=self.organization_id,
-                job_id=job_id,
-                amount=amount,
-                api_key_id=None,
-                now=self.now,
-            )
-        return job_id
+            return await self._hold(session, amount, job_id or new_id())
 
     async def rows_read_by_a_hold(self) -> int:
         """Of all tables."""
@@ -67,15 +59,19 @@ class Books:
         async with self.api.tenant(self.organization_id) as session:
             connection = await session.connection()
             before = await connection.scalar(query)
-            await ledger.hold(
-                session,
-                organization_id=self.organization_id,
-                job_id=new_id(),
-                amount=1,
-                api_key_id=None,
-                now=self.now,
-            )
+            await self._hold(session, 1, new_id())
             return int(await connection.scalar(query)) - int(before)
+
+    async def _hold(self, session: AsyncSession, amount: int, job_id: UUID) -> UUID:
+        await ledger.hold(
+            session,
+            organization_id=self.organization_id,
+            job_id=job_id,
+            amount=amount,
+            api_key_id=None,
+            now=self.now,
+        )
+        return job_id
 
     async def settle(self, job_id: UUID, cost: int) -> None:
         async with self.worker.session() as session:

@@ -39,24 +39,19 @@ class WakeUps:
 
     async def send(self, pool: str, count: int = 1) -> None:
         """Raises QueueUnavailable."""
-        await self._call(self._send, pool, count)
+        await self._call(self.send_now, pool, count)
 
     def send_now(self, pool: str, count: int) -> None:
         """From any thread, which waits as long as the broker's own limits let it. Raises QueueUnavailable."""
+        messages: list[Message[object]] = [
+            Message(queue_name=pool, actor_name=ACTOR, args=(pool,), kwargs={}, options={})
+            for _ in range(count)
+        ]
         try:
-            self._send(pool, count)
+            self._broker.declare_queue(pool)
+            self._broker.enqueue_all(pool, messages)
         except BROKER_ERRORS as error:
             raise QueueUnavailable(repr(error)) from error
-
-    def _send(self, pool: str, count: int) -> None:
-        self._broker.declare_queue(pool)
-        self._broker.enqueue_all(
-            pool,
-            [
-                Message(queue_name=pool, actor_name=ACTOR, args=(pool,), kwargs={}, options={})
-                for _ in range(count)
-            ],
-        )
 
     async def waiting(self, pool: str) -> int:
         """How many wake-ups no worker has taken yet. Raises QueueUnavailable."""
